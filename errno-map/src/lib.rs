@@ -1,0 +1,1 @@
+//! Maps Linux errno names to the host's numbers and back.
