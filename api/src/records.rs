@@ -266,3 +266,83 @@ record! {
         pub st_spare6: i64,
     }
 }
+
+record! {
+    /// An entry of a directory as readdir gives it.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Dirent {
+        /// Inode number.
+        pub ino: i64,
+        /// Type, a letter: `r` file, `d` directory, `l` link, `b` and `c` devices, `f` FIFO, `s` socket, `u` unknown.
+        pub ftyp: i32,
+        /// The name.
+        pub name: ByteString,
+    }
+}
+
+record! {
+    /// An extended attribute.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Xattr {
+        /// The name with its namespace.
+        pub attrname: ByteString,
+        /// The value.
+        pub attrval: Vec<u8>,
+    }
+}
+
+record! {
+    /// A partition.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Partition {
+        /// From 1.
+        pub part_num: i32,
+        /// The first byte.
+        pub part_start: i64,
+        /// The last byte.
+        pub part_end: i64,
+        /// In bytes.
+        pub part_size: i64,
+    }
+}
+
+record! {
+    /// What uname(2) says.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct Utsname {
+        /// `Linux`.
+        pub uts_sysname: String,
+        /// The kernel's release.
+        pub uts_release: String,
+        /// The kernel's build.
+        pub uts_version: String,
+        /// The architecture.
+        pub uts_machine: String,
+    }
+}
+
+record! {
+    /// A mountable taken apart.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct MountableRecord {
+        /// 0 a device, 1 a btrfs subvolume, 2 a path.
+        pub im_type: i32,
+        /// The device.
+        pub im_device: ByteString,
+        /// The subvolume, or empty.
+        pub im_volume: ByteString,
+    }
+}
+
+record! {
+    /// A subvolume of a btrfs.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct BtrfsSubvolume {
+        /// Its id.
+        pub btrfssubvolume_id: u64,
+        /// The id of the subvolume above it.
+        pub btrfssubvolume_top_level_id: u64,
+        /// Its path from the top level.
+        pub btrfssubvolume_path: ByteString,
+    }
+}

@@ -350,9 +350,9 @@ impl<T: Decode> Decode for Option<T> {
 
 /// A table of keys and values: on the wire a list of strings in pairs.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Table<V>(pub Vec<(String, V)>);
+pub struct Table<K, V>(pub Vec<(K, V)>);
 
-impl<V: Encode> Encode for Table<V> {
+impl<K: Encode, V: Encode> Encode for Table<K, V> {
     fn encode(&self, encoder: &mut Encoder) {
         encoder.count(self.0.len() * 2);
         for (key, value) in &self.0 {
@@ -362,10 +362,10 @@ impl<V: Encode> Encode for Table<V> {
     }
 }
 
-impl<V: Decode> Decode for Table<V> {
+impl<K: Decode, V: Decode> Decode for Table<K, V> {
     const BYTES_MIN: usize = 4;
 
-    fn decode(decoder: &mut Decoder<'_>) -> Result<Table<V>, DecodeError> {
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Table<K, V>, DecodeError> {
         let count = decoder.count(4)?;
         if count % 2 != 0 {
             return Err(DecodeError::Text("a table has a key without a value"));

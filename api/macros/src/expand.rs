@@ -77,7 +77,7 @@ fn client(topic: &Topic) -> TokenStream {
         let Procedure { name, arguments, result, .. } = procedure;
         let constant = constant_name(procedure);
         let parameters = arguments.iter().map(|Argument { name, written, .. }| quote!(#name: #written));
-        let steps = arguments.iter().map(|argument| client_step(argument));
+        let steps = arguments.iter().map(client_step);
         quote! {
             fn #name(&self, #(#parameters),*) -> Result<#result, Self::Error> {
                 #[allow(unused_mut)]
@@ -111,7 +111,7 @@ fn dispatch(topic: &Topic) -> TokenStream {
     let trait_name = &topic.item.ident;
     let arms = topic.procedures.iter().map(|procedure| {
         let Procedure { name, number, arguments, .. } = procedure;
-        let steps = arguments.iter().map(|argument| dispatch_step(argument));
+        let steps = arguments.iter().map(dispatch_step);
         let file = arguments.iter().filter_map(|Argument { name, role, .. }| match role {
             Role::FileIn => Some(quote!(let #name = served.file_in();)),
             Role::FileOut => Some(quote!(let #name = served.file_out();)),

@@ -1,3 +1,40 @@
 //! One trait per topic; a procedure is a method with its number.
 
+pub mod block_devices;
+pub mod btrfs;
+pub mod control;
+pub mod directories;
+pub mod files;
+pub mod filesystems;
+pub mod mounts;
 pub mod nodes;
+pub mod partitions;
+pub mod transfers;
+pub mod xattrs;
+
+use crate::Procedure;
+
+/// The procedures of each topic.
+static TOPICS: &[&[&Procedure]] = &[
+    block_devices::PROCEDURES,
+    btrfs::PROCEDURES,
+    control::PROCEDURES,
+    directories::PROCEDURES,
+    files::PROCEDURES,
+    filesystems::PROCEDURES,
+    mounts::PROCEDURES,
+    nodes::PROCEDURES,
+    partitions::PROCEDURES,
+    transfers::PROCEDURES,
+    xattrs::PROCEDURES,
+];
+
+/// Gives every procedure of every topic.
+pub fn all() -> impl Iterator<Item = &'static Procedure> {
+    TOPICS.iter().flat_map(|topic| topic.iter().copied())
+}
+
+/// Finds the procedure with this number.
+pub fn by_number(number: u32) -> Option<&'static Procedure> {
+    all().find(|procedure| procedure.number == number)
+}

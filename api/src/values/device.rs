@@ -120,6 +120,33 @@ impl std::fmt::Display for DeviceOrPath {
     }
 }
 
+/// Something mountable, or a path in the guest; on the wire a string.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MountableOrPath {
+    /// A device or subvolume.
+    Mountable(Mountable),
+    /// A path below which a file system is mounted.
+    Path(GuestPath),
+}
+
+impl MountableOrPath {
+    /// Decides by the prefix: a mountable begins with `/dev/` or `btrfsvol:`.
+    pub fn new(bytes: &[u8]) -> Result<MountableOrPath, ValueError> {
+        if bytes.starts_with(b"/dev/") || bytes.starts_with(SUBVOLUME_PREFIX) {
+            return Mountable::new(bytes).map(MountableOrPath::Mountable);
+        }
+        GuestPath::new(bytes).map(MountableOrPath::Path)
+    }
+
+    /// Gives the text as on the wire.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match self {
+            MountableOrPath::Mountable(mountable) => mountable.to_bytes(),
+            MountableOrPath::Path(path) => path.as_bytes().to_vec(),
+        }
+    }
+}
+
 /// Gives a type that is a string on the wire its XDR form.
 macro_rules! wire_text {
     ($type:ident, $bytes:ident) => {
@@ -142,3 +169,4 @@ macro_rules! wire_text {
 
 wire_text!(Mountable, to_bytes);
 wire_text!(DeviceOrPath, as_bytes);
+wire_text!(MountableOrPath, to_bytes);

@@ -5,7 +5,7 @@ mod device;
 mod path;
 
 pub use byte_string::ByteString;
-pub use device::{DeviceName, DeviceOrPath, Mountable};
+pub use device::{DeviceName, DeviceOrPath, Mountable, MountableOrPath};
 pub use path::{FileName, GuestPath, ValueError};
 
 /// Gives a newtype over bytes its XDR form, checked when it is read.
