@@ -24,6 +24,11 @@ pub trait Call {
 
     /// Reports that the body of an OK reply is not what the procedure returns.
     fn malformed_reply(&self, procedure: &'static Procedure, error: DecodeError) -> Self::Error;
+
+    /// Says whether requests should carry their arguments as text.
+    fn is_traced(&self) -> bool {
+        false
+    }
 }
 
 /// A call's arguments, ready for the wire.
@@ -35,6 +40,8 @@ pub struct Request<'a> {
     pub optional_mask: u64,
     /// The file that goes along.
     pub file: FileArgument<'a>,
+    /// While tracing, the arguments for people: each after a space.
+    pub text: String,
 }
 
 /// The file of a call, if it has one.
@@ -107,6 +114,10 @@ impl<C: Call> Call for &C {
     fn malformed_reply(&self, procedure: &'static Procedure, error: DecodeError) -> Self::Error {
         (**self).malformed_reply(procedure, error)
     }
+
+    fn is_traced(&self) -> bool {
+        (**self).is_traced()
+    }
 }
 
 impl<C: Call> Call for std::sync::Arc<C> {
@@ -118,5 +129,9 @@ impl<C: Call> Call for std::sync::Arc<C> {
 
     fn malformed_reply(&self, procedure: &'static Procedure, error: DecodeError) -> Self::Error {
         (**self).malformed_reply(procedure, error)
+    }
+
+    fn is_traced(&self) -> bool {
+        (**self).is_traced()
     }
 }

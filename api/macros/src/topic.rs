@@ -141,6 +141,11 @@ fn result_value(output: &ReturnType) -> Option<Type> {
 }
 
 impl Argument {
+    /// Says whether the argument is part of the message, as files are not.
+    pub fn travels_in_the_arguments(&self) -> bool {
+        matches!(self.role, Role::Plain { .. } | Role::Optional(_))
+    }
+
     fn parse(input: &mut syn::FnArg) -> Result<Argument> {
         let syn::FnArg::Typed(typed) = input else {
             return Err(Error::new(input.span(), "`self` comes first"));
