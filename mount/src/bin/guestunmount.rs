@@ -1,0 +1,2 @@
+//! The `guestunmount` command.
+fn main() {}

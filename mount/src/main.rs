@@ -1,0 +1,2 @@
+//! The `guestmount` command.
+fn main() {}
