@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Library to read and change virtual machine disk images: a handle, its drives, and the guest behind it.
+//!
+//! A [`Handle`] is configured, launched and shut down. Once launched, [`Handle::guest`] gives the daemon in the
+//! appliance: every topic trait of [`guestfs_api::procedures`] is implemented on it. [`Handle::nodes`] gives the same
+//! daemon over a connection for many threads, for mounts.
+
+mod connection;
+mod contents;
+mod error;
+mod events;
+mod handle;
+mod nodes_connection;
+mod settings;
+mod transfer;
+
+pub use connection::{Connection, SILENCE_MAX};
+pub use contents::Contents;
+pub use error::{ConnectionError, Error};
+pub use events::{Event, EventHandler};
+pub use guestfs_api as api;
+pub use guestfs_appliance as appliance;
+pub use handle::{Handle, State};
+pub use nodes_connection::{CALL_TIME_MAX, CALLS_WAITING_MAX, NodesConnection};
+pub use settings::{AcceleratorChoice, MEMORY_MIB_MIN, Settings, VCPUS_MAX};

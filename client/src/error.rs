@@ -1,0 +1,124 @@
+//! How the library's calls fail.
+
+use std::io;
+
+use guestfs_api::frame::FrameError;
+use guestfs_api::message::MismatchError;
+use guestfs_api::xdr::DecodeError;
+use guestfs_api::{AsErrno, Errno, Failure};
+use thiserror::Error;
+
+use crate::State;
+
+/// Why a call failed.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The daemon could not do it.
+    #[error("{procedure}: {failure}")]
+    Failed {
+        /// The procedure's name.
+        procedure: &'static str,
+        /// What the daemon says.
+        failure: Failure,
+    },
+    /// The handle is in another state than the call needs.
+    #[error("{operation}: the handle is {found}, and this needs it to be {needed}")]
+    WrongState {
+        /// What was tried.
+        operation: &'static str,
+        /// The state the handle is in.
+        found: State,
+        /// The state it has to be in.
+        needed: State,
+    },
+    /// A setting or environment variable has a value that cannot be used.
+    #[error("{name}: '{value}' is not {expected}")]
+    Setting {
+        /// The setting's or variable's name.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// The appliance could not be found, built or started.
+    #[error(transparent)]
+    Appliance(#[from] guestfs_appliance::Error),
+    /// The appliance started, but its daemon did not come up.
+    #[error("the appliance did not start: {cause}{console}")]
+    Launch {
+        /// What happened.
+        cause: String,
+        /// The last lines of its console, each on a line of its own, or nothing.
+        console: String,
+    },
+    /// The connection to the daemon broke during a call.
+    #[error("{procedure}: {source}")]
+    Connection {
+        /// The procedure's name.
+        procedure: &'static str,
+        /// What broke.
+        source: ConnectionError,
+    },
+    /// A local file could not be read or written during a transfer.
+    #[error("{procedure}: local file: {source}")]
+    LocalFile {
+        /// The procedure's name.
+        procedure: &'static str,
+        /// What the host's kernel says.
+        source: io::Error,
+    },
+    /// The user cancelled a transfer.
+    #[error("{procedure}: cancelled by the user")]
+    Cancelled {
+        /// The procedure's name.
+        procedure: &'static str,
+    },
+}
+
+/// What is wrong with the connection to the daemon; it is of no further use.
+#[derive(Debug, Error)]
+pub enum ConnectionError {
+    /// The bytes make no frame, or there are no more.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// The daemon's message makes no sense.
+    #[error("malformed reply: {0}")]
+    Malformed(#[from] DecodeError),
+    /// The daemon answered something else.
+    #[error("{0}")]
+    Mismatch(#[from] MismatchError),
+    /// A frame that has no place here.
+    #[error("unexpected {0} frame")]
+    Unexpected(&'static str),
+    /// The daemon stopped in the middle of a file.
+    #[error("the daemon broke off the file")]
+    FileBrokenOff,
+    /// The daemon is silent.
+    #[error("no answer within {0} seconds")]
+    Deadline(u64),
+    /// Too many calls wait for answers.
+    #[error("more than {0} calls wait for an answer")]
+    TooManyCalls(usize),
+    /// The connection broke in an earlier call.
+    #[error("the connection to the appliance is lost")]
+    Lost,
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Error {
+        Error::Failed { procedure: "daemon", failure }
+    }
+}
+
+impl AsErrno for Error {
+    fn as_errno(&self) -> Errno {
+        match self {
+            Error::Failed { failure, .. } => failure.as_errno(),
+            Error::LocalFile { source, .. } => Errno::from_io(source),
+            Error::Cancelled { .. } => Errno::EINTR,
+            Error::WrongState { .. } | Error::Setting { .. } => Errno::EINVAL,
+            Error::Appliance(_) | Error::Launch { .. } | Error::Connection { .. } => Errno::EIO,
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! What a handle tells while it works: log lines, progress, traces, its end.
+
+use std::fmt;
+use std::sync::Arc;
+
+use guestfs_api::frame::Progress;
+
+/// Something that happened on a handle.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A line for people who want to know what the library does.
+    Log(&'a str),
+    /// Something the user should know although the call goes on.
+    Warning(&'a str),
+    /// Bytes from the appliance's console.
+    Console(&'a [u8]),
+    /// A procedure was called or has ended; only while tracing.
+    Trace(&'a str),
+    /// How far a call has come.
+    Progress(Progress),
+    /// How far building or starting the appliance has come; `done` of `total` steps.
+    Launch {
+        /// What is being done.
+        step: &'a str,
+        /// Steps that are done.
+        done: u64,
+        /// All steps.
+        total: u64,
+    },
+    /// The daemon serves: the handle is ready.
+    LaunchDone,
+    /// The appliance ended although nobody asked it to.
+    ApplianceLost,
+    /// The handle is closed; nothing follows.
+    Close,
+}
+
+/// Takes events; it is called on the thread where they happen, and must not call the handle.
+#[derive(Clone)]
+pub struct EventHandler(Arc<dyn Fn(&Event<'_>) + Send + Sync>);
+
+impl EventHandler {
+    /// Calls `handler` for every event.
+    pub fn new(handler: impl Fn(&Event<'_>) + Send + Sync + 'static) -> EventHandler {
+        EventHandler(Arc::new(handler))
+    }
+
+    /// Passes an event on.
+    pub fn emit(&self, event: &Event<'_>) {
+        (self.0)(event);
+    }
+}
+
+/// Drops every event.
+impl Default for EventHandler {
+    fn default() -> EventHandler {
+        EventHandler::new(|_| {})
+    }
+}
+
+impl fmt::Debug for EventHandler {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("EventHandler")
+    }
+}
