@@ -1,0 +1,38 @@
+//! What the calls do: one file for each topic.
+
+pub mod block_devices;
+pub mod btrfs;
+pub mod control;
+pub mod directories;
+pub mod files;
+pub mod filesystems;
+pub mod mounts;
+pub mod partitions;
+pub mod transfers;
+pub mod xattrs;
+
+use guestfs_api::{Failure, Served};
+
+use crate::server::Server;
+
+/// A topic's generated `dispatch`.
+type Dispatch = fn(&Server, &mut Served<'_>) -> Option<Result<Vec<u8>, Failure>>;
+
+/// The topics that are served.
+static TOPICS: &[Dispatch] = &[
+    block_devices::dispatch,
+    btrfs::dispatch,
+    control::dispatch,
+    directories::dispatch,
+    files::dispatch,
+    filesystems::dispatch,
+    mounts::dispatch,
+    partitions::dispatch,
+    transfers::dispatch,
+    xattrs::dispatch,
+];
+
+/// Serves a call of any topic: gives the body of its reply.
+pub fn dispatch(server: &Server, served: &mut Served<'_>) -> Option<Result<Vec<u8>, Failure>> {
+    TOPICS.iter().find_map(|topic| topic(server, served))
+}
