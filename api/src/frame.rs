@@ -50,6 +50,9 @@ record! {
 /// The bytes of a [`Progress`] after its word.
 const PROGRESS_BYTES: usize = 24;
 
+/// How much room a body gets before any of it has arrived: enough for nearly every message but file content.
+const BODY_BYTES_FIRST: usize = 64 << 10;
+
 /// Why no frame could be read or written.
 #[derive(Debug, Error)]
 pub enum FrameError {
@@ -74,7 +77,7 @@ pub fn read_frame(stream: &mut (impl Read + ?Sized)) -> Result<Frame, FrameError
         CANCEL_WORD => Ok(Frame::Cancel),
         PROGRESS_WORD => {
             let mut body = [0; PROGRESS_BYTES];
-            stream.read_exact(&mut body)?;
+            read_inside(stream, &mut body)?;
             let mut decoder = Decoder::new(&body);
             Ok(Frame::Progress(decoder.value()?))
         }
@@ -117,7 +120,7 @@ fn read_word(stream: &mut (impl Read + ?Sized)) -> Result<u32, FrameError> {
     while have < word.len() {
         match stream.read(&mut word[have..]) {
             Ok(0) if have == 0 => return Err(FrameError::Closed),
-            Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+            Ok(0) => return Err(ended_inside()),
             Ok(count) => have += count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error.into()),
@@ -131,7 +134,26 @@ fn read_body(stream: &mut (impl Read + ?Sized), length: u32) -> Result<Vec<u8>, 
     if length > MESSAGE_BYTES_MAX {
         return Err(FrameError::TooLarge(length));
     }
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body)?;
+    let mut body = Vec::new();
+    while body.len() < length {
+        // A length is only a claim: room is made for as much as has arrived already, never for all that is announced.
+        let start = body.len();
+        let end = length.min((2 * start).max(BODY_BYTES_FIRST));
+        body.reserve_exact(end - start);
+        body.resize(end, 0);
+        read_inside(stream, &mut body[start..])?;
+    }
     Ok(body)
+}
+
+/// Fills `bytes` from a frame that has begun, in which the stream may not end.
+fn read_inside(stream: &mut (impl Read + ?Sized), bytes: &mut [u8]) -> Result<(), FrameError> {
+    stream.read_exact(bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => ended_inside(),
+        _ => FrameError::Io(error),
+    })
+}
+
+fn ended_inside() -> FrameError {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "it ended in the middle of a message").into()
 }

@@ -12,7 +12,7 @@ pub trait OptionalArguments: Sized {
     /// Gives the mask of those that are `Some`.
     fn mask(&self) -> u64;
 
-    /// Writes all of them, the missing ones as [`Absent::ABSENT`].
+    /// Writes all of them, the missing ones as [`Absent::encode_absent`] does.
     fn encode_all(&self, encoder: &mut Encoder);
 
     /// Reads all of them and keeps those whose bit is in `mask`.

@@ -78,7 +78,10 @@ fn client(topic: &Topic) -> TokenStream {
         let constant = constant_name(procedure);
         let parameters = arguments.iter().map(|Argument { name, written, .. }| quote!(#name: #written));
         let steps = arguments.iter().map(client_step);
-        let traced = arguments.iter().filter(|argument| argument.travels_in_the_arguments()).map(|argument| &argument.name);
+        let traced = arguments
+            .iter()
+            .filter(|argument| argument.travels_in_the_arguments())
+            .map(|argument| &argument.name);
         quote! {
             fn #name(&self, #(#parameters),*) -> Result<#result, Self::Error> {
                 #[allow(unused_mut)]

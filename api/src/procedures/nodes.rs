@@ -1,7 +1,7 @@
 //! Files by node, as the kernel's FUSE protocol has them: ours, for the mount.
 //!
 //! A node is (file system, kernel file handle). The daemon keeps no table of nodes for file systems whose handles
-//! last; for the others it keeps open descriptors behind handles of its own, and [`Nodes::forget`] lets them go.
+//! last; for the others it keeps open descriptors behind handles of its own, and [`Nodes::node_forget`] lets them go.
 //! Calls may be answered in any order; a connection carries many at once.
 
 use guestfs_api_macros::procedures;
@@ -11,7 +11,7 @@ use crate::records::{
 };
 use crate::values::{ByteString, FileName};
 
-/// How [`Nodes::open`] and [`Nodes::create`] open a file: Linux's numbers on x86, which both sides agree on.
+/// How [`Nodes::node_open`] and [`Nodes::node_create`] open a file: Linux's numbers on x86, which both sides agree on.
 pub mod open_flags {
     /// Read only.
     pub const READ: u32 = 0;
@@ -21,7 +21,7 @@ pub mod open_flags {
     pub const READ_WRITE: u32 = 2;
     /// The bits of the three above.
     pub const ACCESS_MASK: u32 = 3;
-    /// Fail when the file is there ([`super::Nodes::create`] only).
+    /// Fail when the file is there ([`super::Nodes::node_create`] only).
     pub const EXCLUSIVE: u32 = 0o200;
     /// Cut the file to nothing.
     pub const TRUNCATE: u32 = 0o1000;
@@ -31,7 +31,7 @@ pub mod open_flags {
     pub const ALL: u32 = ACCESS_MASK | EXCLUSIVE | TRUNCATE | APPEND;
 }
 
-/// The most bytes one [`Nodes::read`] or [`Nodes::write`] moves: leaves room in a message of 4 MiB.
+/// The most bytes one [`Nodes::node_read`] or [`Nodes::node_write`] moves: leaves room in a message of 4 MiB.
 pub const TRANSFER_BYTES_MAX: u32 = 1 << 20;
 
 /// Files, directories and attributes by node.

@@ -28,3 +28,25 @@ impl ByteString {
 }
 
 wire_bytes!(ByteString);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xdr::{Decode, DecodeError, Encode};
+
+    #[test]
+    fn a_byte_string_is_any_bytes_but_nul() {
+        let text = ByteString::new(b"\xe9t\xe9").unwrap();
+        assert_eq!(text.to_xdr(), b"\0\0\0\x03\xe9t\xe9\0");
+        assert_eq!(ByteString::from_xdr(b"\0\0\0\x03\xe9t\xe9\0"), Ok(text.clone()));
+        assert_eq!(text.into_bytes(), b"\xe9t\xe9");
+        assert_eq!(ByteString::new(b""), Ok(ByteString::default()));
+    }
+
+    #[test]
+    fn a_nul_is_refused() {
+        assert_eq!(ByteString::new(b"a\0b"), Err(ValueError::HoldsNul));
+        let reason = ValueError::HoldsNul.reason();
+        assert_eq!(ByteString::from_xdr(b"\0\0\0\x03a\0b\0"), Err(DecodeError::Text(reason)));
+    }
+}

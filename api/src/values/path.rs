@@ -21,7 +21,7 @@ pub enum ValueError {
     NameIsRelative,
     /// No name of the kernel holds a NUL byte.
     HoldsNul,
-    /// A device name must lie under /dev.
+    /// A device name must lie under /dev, so it has something after it and no `..`.
     DeviceNotUnderDev,
     /// A `btrfsvol:` text has both a device and a subvolume.
     SubvolumeMissing,
@@ -36,7 +36,7 @@ impl ValueError {
             ValueError::NameEmpty => "file name must not be empty",
             ValueError::NameIsRelative => "file name must not be . or ..",
             ValueError::HoldsNul => "text must not hold a NUL byte",
-            ValueError::DeviceNotUnderDev => "device name must start with /dev/",
+            ValueError::DeviceNotUnderDev => "device name must start with /dev/ and stay below it",
             ValueError::SubvolumeMissing => "btrfs subvolume must be btrfsvol:/dev/DEVICE/SUBVOLUME",
         }
     }
@@ -108,3 +108,69 @@ impl FileName {
 }
 
 wire_bytes!(FileName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xdr::{Decode, DecodeError, Encode};
+
+    #[test]
+    fn a_guest_path_is_absolute() {
+        for good in [b"/".as_slice(), b"//", b"/etc/../..", b"/\xff\n "] {
+            assert_eq!(GuestPath::new(good).unwrap().as_bytes(), good);
+        }
+        assert_eq!(GuestPath::new(b""), Err(ValueError::PathNotAbsolute));
+        assert_eq!(GuestPath::new(b"etc"), Err(ValueError::PathNotAbsolute));
+        assert_eq!(GuestPath::new(b"/etc\0"), Err(ValueError::HoldsNul));
+        assert_eq!(GuestPath::root().as_bytes(), b"/");
+    }
+
+    #[test]
+    fn the_relative_path_has_no_leading_slash() {
+        let relative = |path| GuestPath::try_from(path).unwrap().relative().to_owned();
+        assert_eq!(relative("/"), ".");
+        assert_eq!(relative("///"), ".");
+        assert_eq!(relative("/etc/passwd"), "etc/passwd");
+        assert_eq!(relative("//etc//"), "etc//");
+    }
+
+    #[test]
+    fn a_file_name_is_one_component() {
+        let longest = [b'x'; 255];
+        for good in [b"a".as_slice(), b"...", b".hidden", b"a b\n\xff", &longest] {
+            assert_eq!(FileName::new(good).unwrap().as_os_str().as_bytes(), good);
+        }
+        let faults: [(&[u8], ValueError); 7] = [
+            (b"", ValueError::NameEmpty),
+            (b".", ValueError::NameIsRelative),
+            (b"..", ValueError::NameIsRelative),
+            (b"/", ValueError::NameHoldsSlash),
+            (b"a/b", ValueError::NameHoldsSlash),
+            (b"../etc", ValueError::NameHoldsSlash),
+            (b"a\0", ValueError::HoldsNul),
+        ];
+        for (name, error) in faults {
+            assert_eq!(FileName::new(name), Err(error), "{}", name.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_rules_hold_on_the_wire() {
+        assert_eq!(GuestPath::from_xdr(b"\0\0\0\x04/etc").unwrap().to_xdr(), b"\0\0\0\x04/etc");
+        assert_eq!(
+            GuestPath::from_xdr(b"\0\0\0\x04etc/"),
+            Err(DecodeError::Text(ValueError::PathNotAbsolute.reason()))
+        );
+        assert_eq!(
+            FileName::from_xdr(b"\0\0\0\x02..\0\0"),
+            Err(DecodeError::Text(ValueError::NameIsRelative.reason()))
+        );
+    }
+
+    #[test]
+    fn names_print_as_text_and_debug_as_bytes() {
+        let name = FileName::new(b"caf\xc3\xa9 \xff\"").unwrap();
+        assert_eq!(name.to_string(), "caf\u{e9} \u{fffd}\"");
+        assert_eq!(format!("{name:?}"), r#""caf\xc3\xa9 \xff\"""#);
+    }
+}
