@@ -58,3 +58,29 @@ impl AsErrno for Failure {
         self.errno.unwrap_or(Errno::FALLBACK)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_system_call_gives_its_errno_and_its_sentence() {
+        let error = io::Error::from_raw_os_error(Errno::ENOENT.number());
+        let failure = Failure::io(&error, "open /etc/passwd");
+        assert_eq!(failure.as_errno(), Errno::ENOENT);
+        assert_eq!(failure.to_string(), "open /etc/passwd: No such file or directory");
+    }
+
+    #[test]
+    fn a_failure_of_the_standard_library_has_no_errno_of_its_own() {
+        let error = io::Error::new(io::ErrorKind::UnexpectedEof, "cut short");
+        let failure = Failure::io(&error, "upload");
+        assert_eq!(failure, Failure::plain("upload: cut short"));
+        assert_eq!(failure.as_errno(), Errno::FALLBACK);
+    }
+
+    #[test]
+    fn what_is_not_supported_says_so_by_errno() {
+        assert_eq!(Failure::unsupported("no XFS here").as_errno(), Errno::ENOTSUP);
+    }
+}

@@ -199,3 +199,151 @@ impl Decode for Failure {
         Ok(Failure { errno, message: message.to_string() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: Header = Header {
+        procedure: 45,
+        direction: Direction::Call,
+        serial: SERIAL_FIRST,
+        progress_hint: 0x1_0000_0002,
+        optional_mask: 0x8000_0000_0000_0003,
+        status: Status::Ok,
+    };
+
+    const HEADER_BYTES: [u8; 40] = [
+        0x20, 0x00, 0xf5, 0xf5, // program
+        0, 0, 0, 4, // version
+        0, 0, 0, 45, // procedure
+        0, 0, 0, 0, // direction
+        0x00, 0x12, 0x34, 0x00, // serial
+        0, 0, 0, 1, 0, 0, 0, 2, // progress hint
+        0x80, 0, 0, 0, 0, 0, 0, 3, // mask of optional arguments
+        0, 0, 0, 0, // status
+    ];
+
+    /// Decodes the header with one word replaced.
+    fn header_with(word: usize, value: u32) -> Result<Header, DecodeError> {
+        let mut bytes = HEADER_BYTES;
+        bytes[4 * word..4 * word + 4].copy_from_slice(&value.to_be_bytes());
+        Header::from_xdr(&bytes)
+    }
+
+    #[test]
+    fn a_header_has_the_bytes_of_the_protocol() {
+        assert_eq!(HEADER.to_xdr(), HEADER_BYTES);
+        assert_eq!(Header::from_xdr(&HEADER_BYTES), Ok(HEADER));
+    }
+
+    #[test]
+    fn a_reply_repeats_procedure_and_serial_and_clears_the_rest() {
+        let reply = HEADER.reply(Status::Error);
+        let mut expected = HEADER_BYTES;
+        expected[15] = 1;
+        expected[20..36].fill(0);
+        expected[39] = 1;
+        assert_eq!(reply.to_xdr(), expected);
+        assert_eq!(Header::from_xdr(&expected), Ok(reply));
+        assert_eq!(check_reply(&HEADER, &reply), Ok(()));
+    }
+
+    #[test]
+    fn words_of_other_protocols_are_refused() {
+        let error = |value, expected| Err(DecodeError::Value { value, expected });
+        assert_eq!(header_with(0, 0x2000_f5f6), error(0x2000_f5f6, "program number of this protocol"));
+        assert_eq!(header_with(1, 3), error(3, "version of this protocol"));
+        assert_eq!(header_with(3, 2), error(2, "message direction"));
+        assert_eq!(header_with(9, 2), error(2, "reply status"));
+    }
+
+    #[test]
+    fn a_message_shorter_than_its_header_is_refused() {
+        for length in 0..HEADER_BYTES.len() {
+            let error = split_message(&HEADER_BYTES[..length]).unwrap_err();
+            assert!(matches!(error, DecodeError::Truncated { .. }), "{length} bytes: {error}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_its_header_and_its_body() {
+        let bytes = message(&HEADER, b"body");
+        assert_eq!(bytes, [&HEADER_BYTES, b"body".as_slice()].concat());
+        assert_eq!(split_message(&bytes), Ok((HEADER, b"body".as_slice())));
+        assert_eq!(split_message(&HEADER_BYTES), Ok((HEADER, b"".as_slice())));
+    }
+
+    #[test]
+    fn a_reply_to_another_call_is_a_mismatch() {
+        let call = Header::call(45, 7);
+        let reply = call.reply(Status::Ok);
+        assert_eq!(check_reply(&call, &call), Err(MismatchError::Direction));
+        assert_eq!(
+            check_reply(&call, &Header { procedure: 46, ..reply }),
+            Err(MismatchError::Procedure { expected: 45, got: 46 })
+        );
+        assert_eq!(
+            check_reply(&call, &Header { serial: 8, ..reply }),
+            Err(MismatchError::Serial { expected: 7, got: 8 })
+        );
+    }
+
+    #[test]
+    fn a_failure_is_its_errno_name_and_its_message() {
+        let failure = Failure { errno: Some(Errno::ENOENT), message: "open /x: gone".to_owned() };
+        let bytes = b"\0\0\0\x06ENOENT\0\0\0\0\0\x0dopen /x: gone\0\0\0";
+        assert_eq!(failure.to_xdr(), bytes);
+        assert_eq!(Failure::from_xdr(bytes), Ok(failure));
+    }
+
+    #[test]
+    fn a_failure_without_errno_has_an_empty_name() {
+        let failure = Failure::plain("no");
+        assert_eq!(failure.to_xdr(), b"\0\0\0\0\0\0\0\x02no\0\0");
+        assert_eq!(Failure::from_xdr(b"\0\0\0\0\0\0\0\x02no\0\0"), Ok(failure));
+    }
+
+    #[test]
+    fn an_errno_name_nobody_knows_stands_for_einval() {
+        let failure = Failure::from_xdr(b"\0\0\0\x05EZZZZ\0\0\0\0\0\0\0").unwrap();
+        assert_eq!(failure.errno, Some(Errno::EINVAL));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_two_characters() {
+        let cut_length = |message: String| Failure::plain(message).to_xdr().len() - 8;
+        assert_eq!(cut_length("x".repeat(ERROR_MESSAGE_BYTES_MAX)), ERROR_MESSAGE_BYTES_MAX);
+        assert_eq!(cut_length("x".repeat(ERROR_MESSAGE_BYTES_MAX + 1)), ERROR_MESSAGE_BYTES_MAX);
+
+        // Of three bytes a character, the last that fits ends one byte before the limit; XDR pads by one again.
+        let decoded = Failure::from_xdr(&Failure::plain("\u{20ac}".repeat(30_000)).to_xdr()).unwrap();
+        assert_eq!(decoded.message, "\u{20ac}".repeat(ERROR_MESSAGE_BYTES_MAX / 3));
+    }
+
+    #[test]
+    fn a_nul_in_a_message_becomes_a_space() {
+        let decoded = Failure::from_xdr(&Failure::plain("a\0b").to_xdr()).unwrap();
+        assert_eq!(decoded.message, "a b");
+    }
+
+    #[test]
+    fn a_message_that_is_not_utf8_stays_readable() {
+        let failure = Failure::from_xdr(b"\0\0\0\0\0\0\0\x03/\xffx\0").unwrap();
+        assert_eq!(failure.message, "/\u{fffd}x");
+    }
+
+    #[test]
+    fn a_failure_over_the_limits_is_refused() {
+        let body = |name: &str, message: &str| [name.to_xdr(), message.to_xdr()].concat();
+        assert_eq!(
+            Failure::from_xdr(&body(&"E".repeat(33), "")),
+            Err(DecodeError::Text("errno name is over 32 bytes"))
+        );
+        assert_eq!(
+            Failure::from_xdr(&body("", &"x".repeat(ERROR_MESSAGE_BYTES_MAX + 1))),
+            Err(DecodeError::Text("error message is over 64 KiB"))
+        );
+        assert!(Failure::from_xdr(&body("", &"x".repeat(ERROR_MESSAGE_BYTES_MAX))).is_ok());
+    }
+}
