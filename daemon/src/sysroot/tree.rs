@@ -71,7 +71,13 @@ pub fn list(
         let entry = entry.map_err(|error| failed(error, &operation))?;
         let name = entry.file_name();
         let path = name.to_bytes();
-        visitor(Entry { directory: directory.as_fd(), name, path, inode: entry.ino(), kind: entry.file_type() })?;
+        visitor(Entry {
+            directory: directory.as_fd(),
+            name,
+            path,
+            inode: entry.ino(),
+            kind: entry.file_type(),
+        })?;
     }
     Ok(())
 }
@@ -101,7 +107,10 @@ pub fn visit(
                 level.pending.push(entry.name.to_owned());
             }
             if path.len() > PATH_BYTES_MAX || pending_bytes > PENDING_BYTES_MAX {
-                return Err(Failure::errno(Errno::ENAMETOOLONG, format_args!("{operation}: too deep or too wide")));
+                return Err(Failure::errno(
+                    Errno::ENAMETOOLONG,
+                    format_args!("{operation}: too deep or too wide"),
+                ));
             }
             visitor(Entry { path: &path, kind, ..entry })
         })?;
