@@ -1,5 +1,6 @@
 //! The calling side: [`Remote`] implements every topic trait by calling the daemon.
 
+use std::fmt::{self, Debug, Write as _};
 use std::io::{Read, Write};
 
 use crate::failure::Failure;
@@ -40,8 +41,40 @@ pub struct Request<'a> {
     pub optional_mask: u64,
     /// The file that goes along.
     pub file: FileArgument<'a>,
-    /// While tracing, the arguments for people: each after a space.
+    /// While tracing, the arguments for people: each after a space, long ones cut.
     pub text: String,
+}
+
+/// The most bytes that one argument gets in [`Request::text`]: content would flood a trace.
+const TRACED_ARGUMENT_BYTES_MAX: usize = 256;
+
+impl Request<'_> {
+    /// Adds `arguments` to the text.
+    pub fn trace(&mut self, arguments: &[&dyn Debug]) {
+        for argument in arguments {
+            self.text.push(' ');
+            let mut abridged = Abridged { text: &mut self.text, room: TRACED_ARGUMENT_BYTES_MAX };
+            if write!(abridged, "{argument:?}").is_err() {
+                self.text.push_str("...");
+            }
+        }
+    }
+}
+
+/// Takes text while there is room, and then fails, so that no more of it is made.
+struct Abridged<'a> {
+    text: &'a mut String,
+    room: usize,
+}
+
+impl fmt::Write for Abridged<'_> {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let fits = part.char_indices().map(|(start, letter)| start + letter.len_utf8());
+        let end = fits.take_while(|end| *end <= self.room).last().unwrap_or(0);
+        self.text.push_str(&part[..end]);
+        self.room -= end;
+        if end == part.len() { Ok(()) } else { Err(fmt::Error) }
+    }
 }
 
 /// The file of a call, if it has one.

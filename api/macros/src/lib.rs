@@ -4,6 +4,8 @@
 //! arguments. Both only name items of `guestfs_api`; the rules of the wire live there.
 
 mod expand;
+#[cfg(test)]
+mod marked;
 mod optional;
 mod topic;
 

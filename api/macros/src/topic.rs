@@ -1,7 +1,10 @@
 //! Reads a topic trait into a description of its procedures, and reports what is wrong at the token it is about.
 
-use syn::spanned::Spanned;
-use syn::{Error, Ident, ItemTrait, LitInt, LitStr, Result, ReturnType, TraitItem, TraitItemFn, Type};
+use syn::parse::ParseStream;
+use syn::{
+    Error, FnArg, GenericArgument, Ident, ItemTrait, LitInt, LitStr, PathArguments, Result, ReturnType,
+    Signature, TraitItem, TraitItemFn, Type,
+};
 
 /// A topic trait and what it says.
 pub struct Topic {
@@ -44,17 +47,18 @@ pub enum Role {
 impl Topic {
     /// Reads the trait.
     pub fn parse(mut item: ItemTrait) -> Result<Topic> {
+        if !item.generics.params.is_empty() {
+            return Err(Error::new_spanned(&item.generics, "a topic trait has no generic parameters"));
+        }
         let mut procedures: Vec<Procedure> = Vec::new();
         for member in &mut item.items {
             let TraitItem::Fn(method) = member else {
-                return Err(Error::new(member.span(), "a topic trait holds procedures only"));
+                return Err(Error::new_spanned(member, "a topic trait holds procedures only"));
             };
             let procedure = Procedure::parse(method)?;
-            let value = procedure.number.base10_parse::<u32>()?;
-            if let Some(twin) =
-                procedures.iter().find(|other| other.number.base10_parse::<u32>().ok() == Some(value))
-            {
-                let text = format!("procedure number {value} already belongs to `{}`", twin.name);
+            if let Some(twin) = procedures.iter().find(|other| value(other) == value(&procedure)) {
+                let text =
+                    format!("procedure number {} already belongs to `{}`", procedure.number, twin.name);
                 return Err(Error::new(procedure.number.span(), text));
             }
             procedures.push(procedure);
@@ -63,39 +67,28 @@ impl Topic {
     }
 }
 
+/// Gives the procedure's number, whichever way it is written.
+fn value(procedure: &Procedure) -> u32 {
+    procedure.number.base10_parse().expect("the attribute's reader parsed it already")
+}
+
 impl Procedure {
     fn parse(method: &mut TraitItemFn) -> Result<Procedure> {
         let (number, group) = take_procedure_attribute(method)?;
         if let Some(body) = &method.default {
-            return Err(Error::new(body.span(), "a procedure has no default body: the daemon implements it"));
+            return Err(Error::new_spanned(
+                body,
+                "a procedure has no default body: the daemon implements it",
+            ));
         }
-        if !method.sig.generics.params.is_empty() {
-            return Err(Error::new(method.sig.generics.span(), "a procedure has no generic parameters"));
-        }
-        let result = result_value(&method.sig.output).ok_or_else(|| {
-            Error::new(method.sig.output.span(), "a procedure returns `Result<VALUE, Self::Error>`")
-        });
-        let result = match &method.sig.output {
-            ReturnType::Default => {
-                return Err(Error::new(
-                    method.sig.ident.span(),
-                    "a procedure returns `Result<VALUE, Self::Error>`",
-                ));
-            }
-            ReturnType::Type(..) => result?,
-        };
-        let mut inputs = method.sig.inputs.iter_mut();
-        match inputs.next() {
-            Some(syn::FnArg::Receiver(receiver))
-                if receiver.reference.is_some() && receiver.mutability.is_none() => {}
-            Some(other) => return Err(Error::new(other.span(), "a procedure's first argument is `&self`")),
-            None => {
-                return Err(Error::new(method.sig.ident.span(), "a procedure's first argument is `&self`"));
-            }
-        }
-        let arguments = inputs.map(Argument::parse).collect::<Result<Vec<_>>>()?;
+        let signature = &mut method.sig;
+        check_plain(signature)?;
+        let result = result_value(signature)?;
+        check_receiver(signature)?;
+        let arguments =
+            signature.inputs.iter_mut().skip(1).map(Argument::parse).collect::<Result<Vec<_>>>()?;
         check_order(&arguments)?;
-        Ok(Procedure { name: method.sig.ident.clone(), number, group, arguments, result })
+        Ok(Procedure { name: signature.ident.clone(), number, group, arguments, result })
     }
 }
 
@@ -107,9 +100,9 @@ fn take_procedure_attribute(method: &mut TraitItemFn) -> Result<(LitInt, Option<
             "a procedure needs its number: #[procedure(NUMBER)]",
         ));
     };
-    let attribute = method.attrs.remove(index);
-    attribute.parse_args_with(|input: syn::parse::ParseStream<'_>| {
+    method.attrs.remove(index).parse_args_with(|input: ParseStream<'_>| {
         let number: LitInt = input.parse()?;
+        number.base10_parse::<u32>()?;
         if input.is_empty() {
             return Ok((number, None));
         }
@@ -123,76 +116,126 @@ fn take_procedure_attribute(method: &mut TraitItemFn) -> Result<(LitInt, Option<
     })
 }
 
+/// Checks that the method is no more than a name, arguments and a result: only those travel.
+fn check_plain(signature: &Signature) -> Result<()> {
+    if !signature.generics.params.is_empty() {
+        return Err(Error::new_spanned(&signature.generics, "a procedure has no generic parameters"));
+    }
+    if let Some(clause) = &signature.generics.where_clause {
+        return Err(Error::new_spanned(clause, "a procedure has no `where` clause"));
+    }
+    if let Some(modifier) = &signature.asyncness {
+        return Err(Error::new(modifier.span, "a procedure is a plain `fn`: who calls it waits for it"));
+    }
+    if let Some(modifier) = &signature.unsafety {
+        return Err(Error::new(
+            modifier.span,
+            "a procedure is a plain `fn`: the daemon checks its arguments",
+        ));
+    }
+    Ok(())
+}
+
 /// Finds `VALUE` in `-> Result<VALUE, Self::Error>`.
-fn result_value(output: &ReturnType) -> Option<Type> {
-    let ReturnType::Type(_, written) = output else { return None };
-    let Type::Path(path) = &**written else { return None };
-    let last = path.path.segments.last()?;
-    let syn::PathArguments::AngleBracketed(arguments) = &last.arguments else { return None };
-    let mut types = arguments.args.iter().filter_map(|argument| match argument {
-        syn::GenericArgument::Type(value) => Some(value),
-        _ => None,
-    });
-    let value = types.next()?;
-    let Type::Path(error) = types.next()? else { return None };
-    let is_self_error =
-        error.path.segments.iter().map(|segment| segment.ident.to_string()).eq(["Self", "Error"]);
-    (last.ident == "Result" && is_self_error && types.next().is_none()).then(|| value.clone())
+fn result_value(signature: &Signature) -> Result<Type> {
+    let text = "a procedure returns `Result<VALUE, Self::Error>`";
+    match &signature.output {
+        ReturnType::Default => Err(Error::new(signature.ident.span(), text)),
+        ReturnType::Type(_, written) => {
+            value_of_result(written).ok_or_else(|| Error::new_spanned(written, text))
+        }
+    }
+}
+
+fn value_of_result(written: &Type) -> Option<Type> {
+    let Type::Path(path) = written else { return None };
+    let result = path.path.segments.last()?;
+    let PathArguments::AngleBracketed(arguments) = &result.arguments else { return None };
+    let mut types = arguments.args.iter();
+    let (Some(GenericArgument::Type(value)), Some(GenericArgument::Type(Type::Path(error))), None) =
+        (types.next(), types.next(), types.next())
+    else {
+        return None;
+    };
+    let error_path = error.path.segments.iter().map(|segment| segment.ident.to_string());
+    (result.ident == "Result" && error_path.eq(["Self", "Error"])).then(|| value.clone())
+}
+
+fn check_receiver(signature: &Signature) -> Result<()> {
+    let text = "a procedure's first argument is `&self`";
+    match signature.inputs.first() {
+        Some(FnArg::Receiver(receiver)) if receiver.reference.is_some() && receiver.mutability.is_none() => {
+            Ok(())
+        }
+        Some(other) => Err(Error::new_spanned(other, text)),
+        None => Err(Error::new(signature.ident.span(), text)),
+    }
 }
 
 impl Argument {
     /// Says whether the argument is part of the message, as files are not.
-    pub fn travels_in_the_arguments(&self) -> bool {
+    pub fn is_in_message(&self) -> bool {
         matches!(self.role, Role::Plain { .. } | Role::Optional(_))
     }
 
-    fn parse(input: &mut syn::FnArg) -> Result<Argument> {
-        let syn::FnArg::Typed(typed) = input else {
-            return Err(Error::new(input.span(), "`self` comes first"));
+    fn parse(input: &mut FnArg) -> Result<Argument> {
+        let FnArg::Typed(typed) = input else {
+            return Err(Error::new_spanned(input, "`self` comes first"));
         };
         let syn::Pat::Ident(pattern) = &*typed.pat else {
-            return Err(Error::new(typed.pat.span(), "an argument has a plain name: it is part of the API"));
+            return Err(Error::new_spanned(
+                &typed.pat,
+                "an argument has a plain name: it is part of the API",
+            ));
         };
         let is_optional = take_optional_attribute(&mut typed.attrs)?;
         let written = (*typed.ty).clone();
-        let role = role(&written, is_optional)?;
+        let role = if is_optional { optional_role(&written) } else { plain_or_file_role(&written) }?;
         Ok(Argument { name: pattern.ident.clone(), written, role })
     }
 }
 
+/// Takes `#[optional]` off an argument; says whether it was there.
 fn take_optional_attribute(attributes: &mut Vec<syn::Attribute>) -> Result<bool> {
     let Some(index) = attributes.iter().position(|attribute| attribute.path().is_ident("optional")) else {
         return Ok(false);
     };
-    let attribute = attributes.remove(index);
-    attribute.meta.require_path_only()?;
+    attributes.remove(index).meta.require_path_only()?;
     Ok(true)
 }
 
-fn role(written: &Type, is_optional: bool) -> Result<Role> {
+fn optional_role(written: &Type) -> Result<Role> {
+    match written {
+        Type::Reference(reference) if reference.mutability.is_none() => {
+            Ok(Role::Optional((*reference.elem).clone()))
+        }
+        _ => Err(Error::new_spanned(written, "optional arguments are passed as `&Struct`")),
+    }
+}
+
+fn plain_or_file_role(written: &Type) -> Result<Role> {
     let (value, is_reference) = match written {
         Type::Reference(reference) if reference.mutability.is_some() => {
-            return Err(Error::new(written.span(), "an argument travels one way: it cannot be `&mut`"));
+            return Err(Error::new_spanned(written, "an argument travels one way: it cannot be `&mut`"));
         }
-        Type::Reference(reference) => ((*reference.elem).clone(), true),
-        other => (other.clone(), false),
+        Type::Reference(reference) => (&*reference.elem, true),
+        other => (other, false),
     };
-    let kind = match &value {
-        Type::Path(path) => path.path.segments.last().map(|segment| segment.ident.to_string()),
+    let role = match last_segment(value) {
+        Some(name) if name == "FileIn" => Role::FileIn,
+        Some(name) if name == "FileOut" => Role::FileOut,
+        _ => return Ok(Role::Plain { value: value.clone(), is_reference }),
+    };
+    if is_reference {
+        return Err(Error::new_spanned(written, "a file is passed by value"));
+    }
+    Ok(role)
+}
+
+fn last_segment(written: &Type) -> Option<&Ident> {
+    match written {
+        Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),
         _ => None,
-    };
-    match (kind.as_deref(), is_optional) {
-        (Some("FileIn" | "FileOut"), true) => Err(Error::new(written.span(), "a file cannot be optional")),
-        (Some("FileIn" | "FileOut"), _) if is_reference => {
-            Err(Error::new(written.span(), "a file is passed by value"))
-        }
-        (Some("FileIn"), false) => Ok(Role::FileIn),
-        (Some("FileOut"), false) => Ok(Role::FileOut),
-        (_, true) if !is_reference => {
-            Err(Error::new(written.span(), "optional arguments are passed as `&Struct`"))
-        }
-        (_, true) => Ok(Role::Optional(value)),
-        (_, false) => Ok(Role::Plain { value, is_reference }),
     }
 }
 
@@ -203,11 +246,14 @@ fn check_order(arguments: &[Argument]) -> Result<()> {
     for argument in arguments {
         match argument.role {
             Role::FileIn | Role::FileOut if has_file => {
-                return Err(Error::new(argument.written.span(), "a procedure transfers one file at most"));
+                return Err(Error::new_spanned(&argument.written, "a procedure transfers one file at most"));
             }
             Role::FileIn | Role::FileOut => has_file = true,
             Role::Optional(_) if has_optional => {
-                return Err(Error::new(argument.written.span(), "all optional arguments go into one struct"));
+                return Err(Error::new_spanned(
+                    &argument.written,
+                    "all optional arguments go into one struct",
+                ));
             }
             Role::Optional(_) => has_optional = true,
             Role::Plain { .. } if has_optional => {
@@ -221,3 +267,6 @@ fn check_order(arguments: &[Argument]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

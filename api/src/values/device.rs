@@ -236,7 +236,7 @@ mod tests {
         {
             assert_eq!(DeviceName::try_from(bad), Err(ValueError::DeviceNotUnderDev), "{bad:?}");
         }
-        assert_eq!(DeviceName::try_from("/dev/sda\01"), Err(ValueError::HoldsNul));
+        assert_eq!(DeviceName::try_from("/dev/sda\0"), Err(ValueError::HoldsNul));
     }
 
     #[test]
