@@ -1,5 +1,6 @@
 //! What the calls do: one file for each topic.
 
+mod arguments;
 pub mod block_devices;
 pub mod btrfs;
 pub mod control;
