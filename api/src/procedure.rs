@@ -13,6 +13,8 @@ pub struct Procedure {
     pub arguments: &'static [Argument],
     /// The names of the optional arguments; the index is the bit in the header's mask.
     pub optional_arguments: &'static [&'static str],
+    /// The Rust type of the result, as in the trait.
+    pub result: &'static str,
 }
 
 /// One argument of a procedure.

@@ -45,8 +45,9 @@ fn plain(name: &Ident) -> String {
 }
 
 fn procedure_value(procedure: &Procedure) -> TokenStream {
-    let Procedure { name, number, group, arguments, .. } = procedure;
+    let Procedure { name, number, group, arguments, result } = procedure;
     let name = plain(name);
+    let result = type_text(result);
     let group = match group {
         Some(group) => quote!(Some(#group)),
         None => quote!(None),
@@ -64,6 +65,7 @@ fn procedure_value(procedure: &Procedure) -> TokenStream {
             group: #group,
             arguments: &[#(#listed),*],
             optional_arguments: #optional,
+            result: #result,
         }
     }
 }
@@ -71,12 +73,17 @@ fn procedure_value(procedure: &Procedure) -> TokenStream {
 fn argument_value(Argument { name, role, .. }: &Argument) -> Option<TokenStream> {
     let name = plain(name);
     let kind = match role {
-        Role::Plain { value, .. } => quote!(#value).to_string().replace(' ', ""),
+        Role::Plain { value, .. } => type_text(value),
         Role::FileIn => "FileIn".to_owned(),
         Role::FileOut => "FileOut".to_owned(),
         Role::Optional(_) => return None,
     };
     Some(quote!(::guestfs_api::Argument { name: #name, kind: #kind }))
+}
+
+/// Writes a type as people do, without the spaces between tokens.
+fn type_text(written: &Type) -> String {
+    quote!(#written).to_string().replace(' ', "")
 }
 
 /// The span of generated function bodies: their local variables are apart from a procedure's arguments, which may

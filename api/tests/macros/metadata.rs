@@ -47,6 +47,12 @@ fn arguments_have_their_names_and_types() {
 }
 
 #[test]
+fn results_have_their_types() {
+    let results = PROCEDURES.iter().map(|procedure| procedure.result).collect::<Vec<_>>();
+    assert_eq!(results, ["()", "Vec<String>", "Table<String,String>", "i64", "()", "String"]);
+}
+
+#[test]
 fn files_groups_and_optional_arguments_are_told() {
     let facts = |procedure: &&'static Procedure| {
         (procedure.takes_file(), procedure.gives_file(), procedure.group, procedure.optional_mask())
