@@ -48,21 +48,19 @@ impl<'a> Served<'a> {
 
     /// Reads the next argument; `name` is for the failure's text.
     pub fn argument<T: Decode>(&mut self, name: &str) -> Result<T, Failure> {
-        let procedure = self.procedure.name;
-        self.arguments
-            .value()
-            .map_err(|error| Failure::plain(format!("{procedure}: argument {name}: {error}")))
+        self.arguments.value().map_err(|error| self.malformed(&format!("argument {name}"), &error))
     }
 
     /// Reads the optional arguments.
     pub fn optional<T: OptionalArguments>(&mut self) -> Result<T, Failure> {
-        T::decode_all(self.optional_mask, &mut self.arguments).map_err(|error| self.malformed(&error))
+        T::decode_all(self.optional_mask, &mut self.arguments)
+            .map_err(|error| self.malformed("optional arguments", &error))
     }
 
     /// Checks that no arguments are left.
     pub fn end_of_arguments(&mut self) -> Result<(), Failure> {
         let arguments = std::mem::replace(&mut self.arguments, Decoder::new(&[]));
-        arguments.finish().map_err(|error| self.malformed(&error))
+        arguments.finish().map_err(|error| self.malformed("arguments", &error))
     }
 
     /// Gives the content that follows the call.
@@ -76,8 +74,8 @@ impl<'a> Served<'a> {
         FileOut::new(self.file.outgoing())
     }
 
-    fn malformed(&self, error: &DecodeError) -> Failure {
-        Failure::plain(format!("{}: arguments: {error}", self.procedure.name))
+    fn malformed(&self, part: &str, error: &DecodeError) -> Failure {
+        Failure::plain(format!("{}: {part}: {error}", self.procedure.name))
     }
 }
 

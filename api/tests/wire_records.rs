@@ -1,4 +1,4 @@
-//! The order and width of the fields that libguestfs gives its records and optional arguments.
+//! The order and width of the fields of records and optional arguments: libguestfs's, and then our own.
 //!
 //! Each field holds the number of its place, or that number's letter, so a field out of place changes the bytes.
 
@@ -12,7 +12,7 @@ use guestfs_api::procedures::filesystems::{
 };
 use guestfs_api::procedures::mounts::{RemountOptions, UmountOptions};
 use guestfs_api::records::*;
-use guestfs_api::values::ByteString;
+use guestfs_api::values::{ByteString, FileName};
 use guestfs_api::xdr::{Decode, Encode, Encoder};
 
 /// The bytes of one field.
@@ -195,4 +195,109 @@ fn optional_arguments_of_xfs_repair() {
     let flags = [int(0), int(1), int(0), int(0)];
     let numbers = [hyper(5), hyper(6), hyper(7), hyper(8)];
     assert_options(options, &[&flags[..], &numbers, &[string(b'i'), string(b'j')]].concat());
+}
+
+fn time(seconds: i64, nanoseconds: u32) -> Time {
+    Time { seconds, nanoseconds }
+}
+
+fn node() -> NodeRecord {
+    NodeRecord { filesystem: 1, handle: Box::new([b'b']) }
+}
+
+fn node_fields() -> Vec<Vec<u8>> {
+    vec![int(1), string(b'b')]
+}
+
+fn attributes() -> NodeAttributes {
+    NodeAttributes {
+        inode: 1,
+        mode: 2,
+        links: 3,
+        uid: 4,
+        gid: 5,
+        device_major: 6,
+        device_minor: 7,
+        size: 8,
+        blocks: 9,
+        block_size: 10,
+        accessed: time(11, 12),
+        modified: time(13, 14),
+        changed: time(15, 16),
+    }
+}
+
+fn attribute_fields() -> Vec<Vec<u8>> {
+    let owner_and_device = (2..=7).map(int);
+    let times = [11, 13, 15].into_iter().flat_map(|place: i32| [hyper(place.into()), int(place + 1)]);
+    [hyper(1)].into_iter().chain(owner_and_device).chain([hyper(8), hyper(9), int(10)]).chain(times).collect()
+}
+
+fn entry() -> NodeEntry {
+    NodeEntry { node: node(), generation: 2, attributes: attributes() }
+}
+
+fn entry_fields() -> Vec<Vec<u8>> {
+    [node_fields(), vec![hyper(2)], attribute_fields()].concat()
+}
+
+#[test]
+fn a_node_is_its_file_system_and_its_handle() {
+    assert_fields(node(), &node_fields());
+}
+
+#[test]
+fn node_attributes_have_their_fields_in_order() {
+    assert_fields(attributes(), &attribute_fields());
+    assert_fields(time(-1, 2), &[hyper(-1), int(2)]);
+}
+
+#[test]
+fn entries_and_created_files_begin_with_the_node() {
+    assert_fields(entry(), &entry_fields());
+    assert_fields(Created { entry: entry(), handle: 3 }, &[entry_fields(), vec![hyper(3)]].concat());
+}
+
+#[test]
+fn an_owner_is_user_and_group() {
+    assert_fields(Owner { uid: 1, gid: 2 }, &[int(1), int(2)]);
+}
+
+#[test]
+fn changes_are_optional_values() {
+    assert_fields(NodeChanges::default(), &[0; 6].map(int));
+    let changes = NodeChanges {
+        mode: Some(11),
+        uid: Some(12),
+        gid: Some(13),
+        size: Some(14),
+        accessed: Some(TimeChange::Now),
+        modified: Some(TimeChange::At(time(15, 16))),
+    };
+    let numbers = [int(1), int(11), int(1), int(12), int(1), int(13), int(1), hyper(14)];
+    // A time's first word says that it changes, its second that it is not now.
+    let times = [int(1), int(0), int(1), int(1), hyper(15), int(16)];
+    assert_fields(changes, &[&numbers[..], &times].concat());
+}
+
+#[test]
+fn a_directory_page_is_a_list_of_entries() {
+    let vanished = DirectoryEntry {
+        name: FileName::try_from("a").unwrap(),
+        cookie: 2,
+        entry: None,
+        link_target: None,
+        has_xattrs: false,
+    };
+    let link = DirectoryEntry {
+        entry: Some(entry()),
+        link_target: Some(letter(b'd')),
+        has_xattrs: true,
+        ..vanished.clone()
+    };
+    let vanished_fields = vec![string(b'a'), hyper(2), int(0), int(0), int(0)];
+    let name_and_cookie = vec![string(b'a'), hyper(2), int(1)];
+    let link_fields = [name_and_cookie, entry_fields(), vec![int(1), string(b'd'), int(1)]].concat();
+    let page = DirectoryPage { entries: vec![vanished, link] };
+    assert_fields(page, &[vec![int(2)], vanished_fields, link_fields].concat());
 }

@@ -68,11 +68,11 @@ fn arguments_may_not_end_before_an_optional_one_that_is_given() {
     let arguments = describe_arguments();
     assert_eq!(
         refusal("describe", 0b1, &arguments[..NAME_BYTES]),
-        "describe: arguments: message ends 4 bytes too early"
+        "describe: optional arguments: message ends 4 bytes too early"
     );
     assert_eq!(
         refusal("describe", 0b100, &arguments[..NAME_BYTES + 8]),
-        "describe: arguments: message ends 8 bytes too early"
+        "describe: optional arguments: message ends 8 bytes too early"
     );
 }
 
@@ -81,7 +81,7 @@ fn arguments_may_not_end_inside_an_optional_one_even_when_it_is_not_given() {
     let arguments = describe_arguments();
     assert_eq!(
         refusal("describe", 0, &arguments[..NAME_BYTES + 10]),
-        "describe: arguments: message ends 6 bytes too early"
+        "describe: optional arguments: message ends 6 bytes too early"
     );
 }
 
