@@ -85,7 +85,10 @@ impl Connection {
 
     /// Makes the call on a stream that is between two calls.
     fn call_on(
-        &self, channel: &mut Channel, procedure: &'static Procedure, request: Request<'_>,
+        &self,
+        channel: &mut Channel,
+        procedure: &'static Procedure,
+        request: Request<'_>,
     ) -> Result<Vec<u8>, Error> {
         let lost = |source: ConnectionError| Error::Connection { procedure: procedure.name, source };
         let mut header = Header::call(procedure.number, channel.serial_next);
@@ -96,18 +99,22 @@ impl Connection {
         }
         let body = message(&header, &request.arguments.into_bytes());
         write_body(&mut channel.writer, &body).map_err(|error| lost(error.into()))?;
-        let transfer =
-            crate::transfer::Transfer { cancel: &self.is_cancel_requested, procedure: procedure.name, events: &self.events };
-        let sent = match request.file {
-            FileArgument::In(file) => transfer.send(channel, file.content).map_err(&lost)?,
-            FileArgument::None | FileArgument::Out(_) => Ok(()),
+        let transfer = crate::transfer::Transfer {
+            cancel: &self.is_cancel_requested,
+            procedure: procedure.name,
+            events: &self.events,
+        };
+        let (sent, target) = match request.file {
+            FileArgument::In(file) => (transfer.send(channel, file.content).map_err(&lost)?, None),
+            FileArgument::Out(file) => (Ok(()), Some(file.content)),
+            FileArgument::None => (Ok(()), None),
         };
         let reply = channel.read_reply(&header, &self.events).map_err(&lost)?;
         // The daemon's error only says that the transfer was cancelled; the local reason says more.
         sent?;
         let body = reply.map_err(|failure| Error::Failed { procedure: procedure.name, failure })?;
-        if let FileArgument::Out(file) = request.file {
-            transfer.receive(channel, file.content).map_err(&lost)??;
+        if let Some(target) = target {
+            transfer.receive(channel, target).map_err(&lost)??;
         }
         Ok(body)
     }
@@ -166,7 +173,9 @@ fn is_stream_out_of_step(error: &ConnectionError) -> bool {
 impl Channel {
     /// Reads the reply to `call`, and what may come before it.
     fn read_reply(
-        &mut self, call: &Header, events: &EventHandler,
+        &mut self,
+        call: &Header,
+        events: &EventHandler,
     ) -> Result<Result<Vec<u8>, Failure>, ConnectionError> {
         loop {
             match self.read_frame()? {

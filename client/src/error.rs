@@ -6,6 +6,8 @@ use guestfs_api::frame::FrameError;
 use guestfs_api::message::MismatchError;
 use guestfs_api::xdr::DecodeError;
 use guestfs_api::{AsErrno, Errno, Failure};
+use guestfs_appliance::LocateError;
+use guestfs_appliance::vm::{FailureReport, LaunchError};
 use thiserror::Error;
 
 use crate::State;
@@ -41,16 +43,19 @@ pub enum Error {
         /// What it should be.
         expected: &'static str,
     },
-    /// The appliance could not be found, built or started.
+    /// The appliance could not be found or built.
     #[error(transparent)]
-    Appliance(#[from] guestfs_appliance::Error),
+    Locate(#[from] LocateError),
+    /// QEMU could not be started with these drives.
+    #[error(transparent)]
+    Start(#[from] LaunchError),
     /// The appliance started, but its daemon did not come up.
-    #[error("the appliance did not start: {cause}{console}")]
+    #[error("the appliance did not start: {cause}; {report}")]
     Launch {
-        /// What happened.
+        /// What happened on the connection.
         cause: String,
-        /// The last lines of its console, each on a line of its own, or nothing.
-        console: String,
+        /// How QEMU ended, if it did, and the last lines of the console.
+        report: FailureReport,
     },
     /// The connection to the daemon broke during a call.
     #[error("{procedure}: {source}")]
@@ -118,7 +123,9 @@ impl AsErrno for Error {
             Error::LocalFile { source, .. } => Errno::from_io(source),
             Error::Cancelled { .. } => Errno::EINTR,
             Error::WrongState { .. } | Error::Setting { .. } => Errno::EINVAL,
-            Error::Appliance(_) | Error::Launch { .. } | Error::Connection { .. } => Errno::EIO,
+            Error::Locate(_) | Error::Start(_) | Error::Launch { .. } | Error::Connection { .. } => {
+                Errno::EIO
+            }
         }
     }
 }

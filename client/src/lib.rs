@@ -4,6 +4,7 @@
 //! appliance: every topic trait of [`guestfs_api::procedures`] is implemented on it. [`Handle::nodes`] gives the same
 //! daemon over a connection for many threads, for mounts.
 
+mod cached_nodes;
 mod connection;
 mod contents;
 mod error;
@@ -13,6 +14,7 @@ mod nodes_connection;
 mod settings;
 mod transfer;
 
+pub use cached_nodes::{CACHE_BYTES_MAX, CachedNodes};
 pub use connection::{Connection, SILENCE_MAX};
 pub use contents::Contents;
 pub use error::{ConnectionError, Error};
@@ -21,4 +23,4 @@ pub use guestfs_api as api;
 pub use guestfs_appliance as appliance;
 pub use handle::{Handle, State};
 pub use nodes_connection::{CALL_TIME_MAX, CALLS_WAITING_MAX, NodesConnection};
-pub use settings::{AcceleratorChoice, MEMORY_MIB_MIN, Settings, VCPUS_MAX};
+pub use settings::{Settings, VCPUS_MAX};

@@ -62,7 +62,11 @@ struct Pending {
 
 impl NodesConnection {
     /// Takes the stream and starts the thread that reads it.
-    pub fn new(stream: UnixStream, is_traced: bool, events: EventHandler) -> std::io::Result<NodesConnection> {
+    pub fn new(
+        stream: UnixStream,
+        is_traced: bool,
+        events: EventHandler,
+    ) -> std::io::Result<NodesConnection> {
         stream.set_write_timeout(Some(CALL_TIME_MAX))?;
         let waiting = Waiting { calls: HashMap::new(), serial_next: SERIAL_FIRST, is_lost: false };
         let shared = Arc::new(Shared { waiting: Mutex::new(waiting) });
@@ -148,7 +152,9 @@ impl Call for NodesConnection {
 
 impl Shared {
     fn register(
-        &self, procedure: &'static Procedure, answer: SyncSender<Result<Vec<u8>, Failure>>,
+        &self,
+        procedure: &'static Procedure,
+        answer: SyncSender<Result<Vec<u8>, Failure>>,
     ) -> Result<u32, ConnectionError> {
         let mut waiting = self.waiting.lock();
         if waiting.is_lost {

@@ -4,24 +4,12 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use guestfs_appliance::vm::{AcceleratorChoice, MEMORY_MIB_MIN};
+
 use crate::error::Error;
 
-/// The least memory the appliance starts with, in MiB (protocol: min 256).
-pub const MEMORY_MIB_MIN: u32 = 256;
 /// The most virtual processors (protocol: max 255).
 pub const VCPUS_MAX: u32 = 255;
-
-/// How the appliance is emulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AcceleratorChoice {
-    /// KVM where it works, else emulation.
-    #[default]
-    Automatic,
-    /// Emulation even where KVM works.
-    ForceTcg,
-    /// KVM or failure.
-    ForceKvm,
-}
 
 /// What can be set on a handle before it is launched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,24 +73,29 @@ impl Settings {
         }
         if let Some(value) = text("LIBGUESTFS_MEMSIZE") {
             let expected = "a number of MiB, at least 256";
-            settings.memory_mib = Some(parse_number("LIBGUESTFS_MEMSIZE", &value, MEMORY_MIB_MIN..=u32::MAX, expected)?);
+            settings.memory_mib =
+                Some(parse_number("LIBGUESTFS_MEMSIZE", &value, MEMORY_MIB_MIN..=u32::MAX, expected)?);
         }
         if let Some(value) = text("LIBGUESTFS_SMP") {
             let expected = "a number of processors from 1 to 255";
             settings.vcpus = Some(parse_number("LIBGUESTFS_SMP", &value, 1..=VCPUS_MAX, expected)?);
         }
-        settings.hypervisor = lookup("LIBGUESTFS_HV").or_else(|| lookup("LIBGUESTFS_QEMU")).map(PathBuf::from);
+        settings.hypervisor =
+            lookup("LIBGUESTFS_HV").or_else(|| lookup("LIBGUESTFS_QEMU")).map(PathBuf::from);
         settings.append = text("LIBGUESTFS_APPEND");
-        settings.temporary_directory = lookup("LIBGUESTFS_TMPDIR").or_else(|| lookup("TMPDIR")).map(PathBuf::from);
+        settings.temporary_directory =
+            lookup("LIBGUESTFS_TMPDIR").or_else(|| lookup("TMPDIR")).map(PathBuf::from);
         if let Some(value) = text("LIBGUESTFS_BACKEND").or_else(|| text("LIBGUESTFS_ATTACH_METHOD")) {
             parse_backend(&value)?;
         }
         for setting in text("LIBGUESTFS_BACKEND_SETTINGS").iter().flat_map(|list| list.split(':')) {
             match setting {
-                "force_tcg" | "force_tcg=1" => settings.accelerator = AcceleratorChoice::ForceTcg,
-                "force_kvm" | "force_kvm=1" => settings.accelerator = AcceleratorChoice::ForceKvm,
+                "force_tcg" | "force_tcg=1" => settings.accelerator = AcceleratorChoice::Emulation,
+                "force_kvm" | "force_kvm=1" => settings.accelerator = AcceleratorChoice::Kvm,
                 "" => {}
-                other => log::warn!("LIBGUESTFS_BACKEND_SETTINGS: '{other}' has no meaning here and is ignored"),
+                other => {
+                    log::warn!("LIBGUESTFS_BACKEND_SETTINGS: '{other}' has no meaning here and is ignored")
+                }
             }
         }
         Ok(settings)
@@ -118,7 +111,10 @@ fn parse_boolean(name: &'static str, value: &str) -> Result<bool, Error> {
 }
 
 fn parse_number(
-    name: &'static str, value: &str, range: std::ops::RangeInclusive<u32>, expected: &'static str,
+    name: &'static str,
+    value: &str,
+    range: std::ops::RangeInclusive<u32>,
+    expected: &'static str,
 ) -> Result<u32, Error> {
     match value.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
@@ -176,7 +172,7 @@ mod tests {
             hypervisor: Some(PathBuf::from("/opt/qemu")),
             append: Some("quiet x=y".to_owned()),
             temporary_directory: Some(PathBuf::from("/scratch")),
-            accelerator: AcceleratorChoice::ForceTcg,
+            accelerator: AcceleratorChoice::Emulation,
             ..Settings::default()
         };
         assert_eq!(read, expected);

@@ -27,7 +27,9 @@ impl Transfer<'_> {
     /// The outer error is the connection's. The inner one is local and the daemon was told that the file is not
     /// complete; either way its reply follows.
     pub fn send(
-        &self, channel: &mut Channel, content: &mut dyn Read,
+        &self,
+        channel: &mut Channel,
+        content: &mut dyn Read,
     ) -> Result<Result<(), Error>, ConnectionError> {
         let mut batch = vec![0; BATCH_BYTES];
         loop {
@@ -68,7 +70,9 @@ impl Transfer<'_> {
 
     /// Receives the file after an OK reply into `content`; errors as in [`Transfer::send`].
     pub fn receive(
-        &self, channel: &mut Channel, content: &mut dyn Write,
+        &self,
+        channel: &mut Channel,
+        content: &mut dyn Write,
     ) -> Result<Result<(), Error>, ConnectionError> {
         let mut stopped = None;
         loop {

@@ -1,1 +1,13 @@
-//! Placeholder.
+//! Support for tests over real images, real mounts and the real VM.
+//!
+//! Everything made here is undone by `Drop`, whatever happens in between: mounts, loop devices, temporary folders.
+
+pub mod appliance;
+pub mod command;
+pub mod compare;
+pub mod disk;
+pub mod loop_device;
+pub mod mounted;
+pub mod programs;
+pub mod remains;
+pub mod tree;

@@ -1,0 +1,106 @@
+//! `guestfs-appliance`: builds, checks and exports the appliance VM.
+
+mod check;
+mod progress_bar;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+use guestfs::appliance::build::{self, BuildOptions, LOCK_DEADLINE, Status};
+use guestfs::appliance::{Appliance, DaemonBinary, Environment, Place, ensure, find};
+
+use crate::progress_bar::ProgressBar;
+
+/// Builds, checks and exports the virtual machine that opens guest disks.
+#[derive(Debug, Parser)]
+#[command(name = "guestfs-appliance", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the appliance, or bring it up to date; guestmount does so by itself when it is missing
+    Build {
+        /// Build even if it is up to date, with the newest packages
+        #[arg(long)]
+        force: bool,
+        /// Print nothing when there is nothing to do
+        #[arg(long)]
+        quiet_when_current: bool,
+        /// The static daemon to put in; by default the one that lies beside this program
+        #[arg(long, value_name = "FILE")]
+        daemon: Option<PathBuf>,
+    },
+    /// Boot the appliance, write to a scratch disk and read it back; says OK or what to fix
+    Check {
+        /// Show all messages, those of the appliance's console too
+        #[arg(short, long)]
+        verbose: bool,
+        /// Give the appliance this many seconds to start
+        #[arg(short, long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+    },
+    /// Write a self-contained appliance that libguestfs's own tools find through LIBGUESTFS_PATH
+    Export {
+        /// The folder to write it to; it is made when it is not there
+        folder: PathBuf,
+    },
+    /// Print the folder of the appliance in use
+    Path,
+}
+
+fn main() -> ExitCode {
+    env_logger::init();
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let _ = error.print();
+        // Errors of use are ordinary failures to scripts; help and version are not.
+        std::process::exit(i32::from(error.use_stderr()));
+    });
+    match run(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("guestfs-appliance: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    let environment = Environment::from_process();
+    match command {
+        Command::Build { force, quiet_when_current, daemon } => {
+            let options = BuildOptions {
+                place: Place::from_environment(&environment),
+                daemon: DaemonBinary::locate(daemon.as_deref(), &environment)?,
+                lock_deadline: LOCK_DEADLINE,
+                is_forced: force,
+            };
+            let is_current = !force && build::status(&options.place, &options.daemon)? == Status::Current;
+            let directory = build::build(&options, &mut ProgressBar::new())?;
+            match is_current {
+                true if quiet_when_current => {}
+                true => println!("{} is up to date", directory.display()),
+                false => println!("built the appliance in {}", directory.display()),
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Check { verbose, timeout } => check::check(verbose, timeout.map(Duration::from_secs)),
+        Command::Export { folder } => {
+            let appliance = ensure(&environment, None, &mut ProgressBar::new())?;
+            let daemon = DaemonBinary::locate(None, &environment)?;
+            build::export(&appliance.directory, &daemon, &folder, true)?;
+            println!("exported to {0}; use it with: LIBGUESTFS_PATH={0}", folder.display());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Path => {
+            let Appliance { directory, .. } = find(&environment).context("find the appliance")?;
+            println!("{}", directory.display());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

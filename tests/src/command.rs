@@ -1,0 +1,77 @@
+//! Runs programs with a deadline and keeps what they print.
+
+use std::io::Read;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long any program of a test may take.
+pub const PROGRAM_TIME_MAX: Duration = Duration::from_secs(240);
+
+/// How a program ended and what it printed.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed to standard output.
+    pub stdout: String,
+    /// What it printed to standard error.
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// Gives the exit code, −1 after a signal.
+    pub fn code(&self) -> i32 {
+        self.status.code().unwrap_or(-1)
+    }
+}
+
+/// Runs `command` to its end; panics when it takes longer than [`PROGRAM_TIME_MAX`].
+pub fn run(command: &mut Command) -> Outcome {
+    let text = format!("{command:?}");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{text}: {error}"));
+    let stdout = drain(child.stdout.take().expect("stdout is a pipe"));
+    let stderr = drain(child.stderr.take().expect("stderr is a pipe"));
+    let deadline = Instant::now() + PROGRAM_TIME_MAX;
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("the child is ours") {
+            break status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{text}: still running after {PROGRAM_TIME_MAX:?}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    // A program that lives on in the background does not hold these pipes: guestmount moves off them.
+    let stdout = stdout.join().expect("the reader does not panic");
+    let stderr = stderr.join().expect("the reader does not panic");
+    Outcome { status, stdout, stderr }
+}
+
+/// Runs `command` and panics with all it printed unless it succeeds; gives its standard output.
+pub fn succeed(command: &mut Command) -> String {
+    let outcome = run(command);
+    assert!(
+        outcome.status.success(),
+        "{command:?}: {}\n--- stdout\n{}\n--- stderr\n{}",
+        outcome.status,
+        outcome.stdout,
+        outcome.stderr
+    );
+    outcome.stdout
+}
+
+fn drain(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}

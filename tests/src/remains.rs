@@ -1,0 +1,56 @@
+//! What a failed or ended guestmount must not leave: its processes, its mount, temporary files.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take to clear away a killed process.
+const CLEARING_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Gives the processes whose command line holds `path`, each as "pid command line".
+pub fn processes_naming(path: &Path) -> Vec<String> {
+    let wanted = path.as_os_str().as_bytes();
+    let own = std::process::id().to_string();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("/proc is mounted").flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name == own || !name.bytes().all(|byte| byte.is_ascii_digit()) {
+            continue;
+        }
+        let command_line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if command_line.windows(wanted.len()).any(|window| window == wanted) {
+            found.push(format!("{name} {}", String::from_utf8_lossy(&command_line).replace('\0', " ")));
+        }
+    }
+    found
+}
+
+/// Says whether something is mounted at `path`.
+pub fn is_mountpoint(path: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
+    mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|mounted| Path::new(mounted) == path))
+}
+
+/// Panics unless, within a few seconds, no process names `image` and nothing is mounted at `mountpoint`.
+pub fn assert_nothing_left(image: &Path, mountpoint: &Path) {
+    let deadline = Instant::now() + CLEARING_TIME_MAX;
+    loop {
+        let processes = processes_naming(image);
+        if processes.is_empty() && !is_mountpoint(mountpoint) {
+            return;
+        }
+        if Instant::now() > deadline {
+            panic!("left behind: {processes:?}, mounted: {}", is_mountpoint(mountpoint));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Lists a folder's entries, to see that a program left no file in its TMPDIR.
+pub fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> =
+        fs::read_dir(folder).expect("the folder is ours").flatten().map(|e| e.path()).collect();
+    entries.sort();
+    entries
+}
