@@ -115,14 +115,13 @@ fn as_nobody(disk: &Disk, folder: &Path) -> Attempt {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups"]).arg(&copy);
     command.arg("-a").arg(disk.path()).args(["-m", "/dev/sda1"]);
-    let attempt = Attempt {
+    Attempt {
         command,
         image: disk.path().to_owned(),
         mountpoint: folder.to_owned(),
         temporary: programs,
         is_mountpoint_mounted_before: false,
-    };
-    attempt
+    }
 }
 
 #[test]

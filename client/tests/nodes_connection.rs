@@ -1,0 +1,96 @@
+//! The nodes connection against a scripted daemon: many calls at once, and every way to break it.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread;
+
+use guestfs::api::frame::{Frame, read_frame, write_body};
+use guestfs::api::message::{Header, Status, message, split_message};
+use guestfs::api::procedures::nodes::Nodes;
+use guestfs::api::xdr::{Decoder, Encode};
+use guestfs::api::{Errno, Failure, Remote};
+use guestfs::{ConnectionError, Error, EventHandler, NodesConnection};
+
+fn pair() -> (Arc<NodesConnection>, UnixStream) {
+    let (client, daemon) = UnixStream::pair().unwrap();
+    (Arc::new(NodesConnection::new(client, false, EventHandler::default()).unwrap()), daemon)
+}
+
+fn read_call(stream: &mut UnixStream) -> (Header, Vec<u8>) {
+    let Frame::Body(bytes) = read_frame(stream).unwrap() else { panic!("not a message") };
+    let (header, body) = split_message(&bytes).unwrap();
+    (header, body.to_vec())
+}
+
+/// Gives the first argument of a `node_read` call.
+fn handle_of(body: &[u8]) -> u64 {
+    Decoder::new(body).value().unwrap()
+}
+
+#[test]
+fn answers_in_any_order_reach_their_callers() {
+    let (connection, mut daemon) = pair();
+    let callers: Vec<_> = (0..8u64)
+        .map(|handle| {
+            let remote = Remote(Arc::clone(&connection));
+            thread::spawn(move || remote.node_read(handle, 0, 16).unwrap())
+        })
+        .collect();
+    let mut calls: Vec<_> = (0..8).map(|_| read_call(&mut daemon)).collect();
+    calls.reverse();
+    for (header, body) in calls {
+        let answer = handle_of(&body).to_be_bytes().to_vec();
+        write_body(&mut daemon, &message(&header.reply(Status::Ok), &answer.to_xdr())).unwrap();
+    }
+    for (handle, caller) in (0..8u64).zip(callers) {
+        assert_eq!(caller.join().unwrap(), handle.to_be_bytes());
+    }
+}
+
+#[test]
+fn a_failure_reaches_its_caller_with_its_errno() {
+    let (connection, mut daemon) = pair();
+    let caller = thread::spawn(move || Remote(connection).node_release(1).unwrap_err());
+    let (header, _) = read_call(&mut daemon);
+    let failure = Failure::errno(Errno::EBADF, "release 1");
+    write_body(&mut daemon, &message(&header.reply(Status::Error), &failure.to_xdr())).unwrap();
+    let Error::Failed { failure, .. } = caller.join().unwrap() else { panic!("not the daemon's failure") };
+    assert_eq!(failure.errno, Some(Errno::EBADF));
+}
+
+#[test]
+fn whatever_breaks_the_connection_wakes_every_caller() {
+    type Break = fn(&mut UnixStream, &Header);
+    let breaks: [(&str, Break); 4] = [
+        ("an unknown serial", |daemon, call| {
+            let header = Header { serial: call.serial + 1000, ..*call };
+            write_body(daemon, &message(&header.reply(Status::Ok), &[])).unwrap();
+        }),
+        ("another procedure", |daemon, call| {
+            let header = Header { procedure: 1, ..*call };
+            write_body(daemon, &message(&header.reply(Status::Ok), &[])).unwrap();
+        }),
+        ("rubbish", |daemon, _| write_body(daemon, b"rubbish").unwrap()),
+        ("the end", |daemon, _| daemon.shutdown(std::net::Shutdown::Both).unwrap()),
+    ];
+    for (what, break_it) in breaks {
+        let (connection, mut daemon) = pair();
+        let callers: Vec<_> = (0..3u64)
+            .map(|handle| {
+                let remote = Remote(Arc::clone(&connection));
+                thread::spawn(move || remote.node_release(handle))
+            })
+            .collect();
+        let calls: Vec<_> = (0..3).map(|_| read_call(&mut daemon)).collect();
+        break_it(&mut daemon, &calls[0].0);
+        for caller in callers {
+            let error = caller.join().unwrap().unwrap_err();
+            assert!(
+                matches!(error, Error::Connection { source: ConnectionError::Lost, .. }),
+                "{what}: {error}"
+            );
+        }
+        assert!(connection.is_lost());
+        assert!(Remote(connection).node_release(9).is_err());
+    }
+}
