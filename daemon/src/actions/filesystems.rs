@@ -1,10 +1,204 @@
-//! To be written: until then no call of this topic is served.
+//! Finding, making and checking file systems.
 
-use guestfs_api::{Failure, Served};
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
+use guestfs_api::Failure;
+pub use guestfs_api::procedures::filesystems::dispatch;
+use guestfs_api::procedures::filesystems::{
+    BtrfsFsckOptions, E2fsckOptions, Filesystems, MkfsOptions, NtfsfixOptions, XfsRepairOptions,
+};
+use guestfs_api::values::{ByteString, DeviceName, DeviceOrPath, Mountable};
+use guestfs_api::xdr::Table;
+use rustix::fs::OFlags;
+
+use super::partitions::KernelDevice;
 use crate::server::Server;
+use crate::sysroot::shared_path;
+use crate::tools::Command;
 
-/// Serves nothing yet; becomes `pub use guestfs_api::procedures::TOPIC::dispatch`.
-pub fn dispatch(_: &Server, _: &mut Served<'_>) -> Option<Result<Vec<u8>, Failure>> {
-    None
+mod check;
+mod make;
+mod probe;
+
+use probe::{Content, Tag};
+
+impl Filesystems for Server {
+    fn list_filesystems(&self) -> Result<Table<Mountable, ByteString>, Failure> {
+        let candidates = self.candidates()?;
+        let contents = self.contents(candidates.iter().map(|(_, node)| node))?;
+        let mut list = Vec::new();
+        for (device, node) in candidates {
+            match contents.get(&node).map_or(Content::Unknown, probe::Probed::content) {
+                Content::Hidden => {}
+                Content::Unknown => list.push((Mountable::Device(device), text("unknown"))),
+                Content::Filesystem(kind) => {
+                    let subvolumes =
+                        if kind == "btrfs" { self.mountable_subvolumes(&device) } else { Vec::new() };
+                    list.push((Mountable::Device(device), text(kind)));
+                    list.extend(subvolumes.into_iter().map(|subvolume| (subvolume, text(kind))));
+                }
+            }
+        }
+        Ok(Table(list))
+    }
+
+    fn vfs_type(&self, mountable: &Mountable) -> Result<ByteString, Failure> {
+        self.tag(mountable.device(), Tag::Type)
+    }
+
+    fn vfs_label(&self, mountable: &Mountable) -> Result<ByteString, Failure> {
+        self.tag(mountable.device(), Tag::Label)
+    }
+
+    fn vfs_uuid(&self, mountable: &Mountable) -> Result<ByteString, Failure> {
+        self.tag(mountable.device(), Tag::Uuid)
+    }
+
+    fn findfs_uuid(&self, uuid: &str) -> Result<DeviceName, Failure> {
+        self.find(Tag::Uuid, uuid)
+    }
+
+    fn findfs_label(&self, label: &str) -> Result<DeviceName, Failure> {
+        self.find(Tag::Label, label)
+    }
+
+    fn mkfs(&self, fstype: &str, device: &DeviceName, options: &MkfsOptions) -> Result<(), Failure> {
+        let node = self.devices.resolve(device)?;
+        let command = make::command(fstype, &node, options)?;
+        // Marks that the new file system does not happen to overwrite would make the content ambiguous.
+        self.tools.succeed(&Command::new("wipefs").args(["-a", "--force"]).arg(&node))?;
+        self.tools.succeed(&command)?;
+        Ok(())
+    }
+
+    fn fsck(&self, fstype: &str, device: &DeviceName) -> Result<i32, Failure> {
+        let node = self.devices.resolve(device)?;
+        Ok(self.tools.run(&check::fsck(fstype, &node)?)?.status)
+    }
+
+    fn e2fsck(&self, device: &DeviceName, options: &E2fsckOptions) -> Result<(), Failure> {
+        /// e2fsck(8): 1 stands for faults that were corrected, 2 for those that ask for a restart as well.
+        const CORRECTED_MAX: i32 = 2;
+        let node = self.devices.resolve(device)?;
+        let output = self.tools.run(&check::e2fsck(&node, options)?)?;
+        if output.status > CORRECTED_MAX { Err(output.failure("e2fsck")) } else { Ok(()) }
+    }
+
+    fn xfs_repair(&self, device: &DeviceOrPath, options: &XfsRepairOptions) -> Result<i32, Failure> {
+        let resolve = |name: &Option<String>| match name {
+            Some(name) => {
+                let name = DeviceName::try_from(name.as_str())
+                    .map_err(|error| Failure::plain(format!("xfs_repair: {name}: {error}")))?;
+                self.devices.resolve(&name).map(Some)
+            }
+            None => Ok(None),
+        };
+        let parts = check::XfsParts { log: resolve(&options.logdev)?, realtime: resolve(&options.rtdev)? };
+        // A file stays open while xfs_repair runs: it is known to it by the descriptor.
+        let image;
+        let (path, place) = match device {
+            DeviceOrPath::Device(device) => (self.devices.resolve(device)?, check::Place::Device),
+            DeviceOrPath::Path(path) => {
+                image = self.sysroot.open_file(path, OFlags::RDONLY)?;
+                (shared_path(&image), check::Place::File)
+            }
+        };
+        let command = check::xfs_repair(&path, place, &parts, options)?;
+        Ok(self.tools.run(&command)?.status)
+    }
+
+    fn btrfs_fsck(&self, device: &DeviceName, options: &BtrfsFsckOptions) -> Result<(), Failure> {
+        let node = self.devices.resolve(device)?;
+        self.tools.succeed(&check::btrfs_check(&node, options)?)?;
+        Ok(())
+    }
+
+    fn ntfsfix(&self, device: &DeviceName, options: &NtfsfixOptions) -> Result<(), Failure> {
+        let node = self.devices.resolve(device)?;
+        self.tools.succeed(&check::ntfsfix(&node, options))?;
+        Ok(())
+    }
+}
+
+impl Server {
+    /// Lists the devices that may hold a file system, with their nodes: disks without partitions, then partitions.
+    fn candidates(&self) -> Result<Vec<(DeviceName, PathBuf)>, Failure> {
+        let with_node = |name: DeviceName| self.devices.resolve(&name).map(|node| (name, node));
+        let partitions =
+            self.devices.partitions()?.into_iter().map(with_node).collect::<Result<Vec<_>, _>>()?;
+        let partitioned: HashSet<_> = partitions
+            .iter()
+            .filter_map(|(_, node)| KernelDevice::new(node).disk())
+            .map(OsString::from)
+            .collect();
+        let mut candidates =
+            self.devices.disks()?.into_iter().map(with_node).collect::<Result<Vec<_>, _>>()?;
+        candidates.retain(|(_, node)| !node.file_name().is_some_and(|name| partitioned.contains(name)));
+        candidates.extend(partitions);
+        Ok(candidates)
+    }
+
+    /// Asks what devices hold, all in one run, as starting a program takes long where the processor is emulated.
+    fn contents<'a>(
+        &self,
+        nodes: impl Iterator<Item = &'a PathBuf>,
+    ) -> Result<HashMap<PathBuf, probe::Probed>, Failure> {
+        let command = probe::all_command(nodes);
+        match command {
+            Some(command) => Ok(probe::parse(&probe::found(&self.tools.run(&command)?)?)),
+            None => Ok(HashMap::new()),
+        }
+    }
+
+    fn tag(&self, device: &DeviceName, tag: Tag) -> Result<ByteString, Failure> {
+        let value = self.tag_of_node(&self.devices.resolve(device)?, tag)?;
+        ByteString::new(&value).map_err(|error| Failure::plain(format!("{device}: blkid's answer: {error}")))
+    }
+
+    fn tag_of_node(&self, node: &Path, tag: Tag) -> Result<Vec<u8>, Failure> {
+        let mut value = probe::found(&self.tools.run(&probe::tag_command(node, tag))?)?;
+        if value.last() == Some(&b'\n') {
+            value.pop();
+        }
+        Ok(value)
+    }
+
+    /// Finds the device whose tag has this value.
+    fn find(&self, tag: Tag, value: &str) -> Result<DeviceName, Failure> {
+        let candidates = self.candidates()?;
+        let contents = self.contents(candidates.iter().map(|(_, node)| node))?;
+        for (device, node) in candidates {
+            // The answer about all devices has labels in a form of its own; one that may be meant is asked for again.
+            let may_match = contents.get(&node).is_some_and(|probed| probed.may_have(tag, value));
+            if may_match && self.tag_of_node(&node, tag)? == value.as_bytes() {
+                return Ok(device);
+            }
+        }
+        Err(Failure::plain(format!("no file system has the {tag} {value}")))
+    }
+
+    /// Lists the subvolumes of a btrfs that can be mounted beside the one that is mounted when none is named; of one that
+    /// cannot be looked at, none.
+    fn mountable_subvolumes(&self, device: &DeviceName) -> Vec<Mountable> {
+        let subvolumes = match self.subvolumes(device) {
+            Ok(subvolumes) => subvolumes,
+            Err(failure) => {
+                log::warn!("list_filesystems: subvolumes of {device}: {failure}");
+                return Vec::new();
+            }
+        };
+        let others = subvolumes
+            .list
+            .into_iter()
+            .filter(|subvolume| i64::try_from(subvolume.btrfssubvolume_id) != Ok(subvolumes.default));
+        let mountable =
+            |path: ByteString| Mountable::Subvolume { device: device.clone(), subvolume: path.into_bytes() };
+        others.map(|subvolume| mountable(subvolume.btrfssubvolume_path)).collect()
+    }
+}
+
+fn text(word: &str) -> ByteString {
+    ByteString::try_from(word).expect("blkid's words hold no NUL")
 }
