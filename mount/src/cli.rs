@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::parser::ValueSource;
@@ -251,7 +251,7 @@ impl Arguments {
             (self.connect.is_some(), "-c", NAME_THE_IMAGE),
             (!self.key.is_empty(), "--key", DECRYPT_FIRST),
             (self.keys_from_stdin, "--keys-from-stdin", DECRYPT_FIRST),
-            (self.add.iter().any(is_uri), "-a with a URI", COPY_FIRST),
+            (self.add.iter().any(|image| is_uri(image)), "-a with a URI", COPY_FIRST),
         ];
         match asked.into_iter().find(|(is_asked, ..)| *is_asked) {
             Some((_, option, instead)) => Err(CliError::NotYet { option, instead }),
@@ -361,7 +361,7 @@ fn block_size(value: &str) -> Result<BlockSize, CliError> {
 }
 
 /// Tells whether the value of an `-a` is a URI, by the rule of the original: up to eight letters or `+`, then `://`.
-fn is_uri(image: &PathBuf) -> bool {
+fn is_uri(image: &Path) -> bool {
     let bytes = image.as_os_str().as_bytes();
     let Some(scheme) = bytes.windows(3).position(|window| window == b"://") else { return false };
     (1..=8).contains(&scheme) && bytes[..scheme].iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'+')
@@ -636,7 +636,7 @@ mod tests {
             ("://x", false),
             ("disk.img", false),
         ] {
-            assert_eq!(is_uri(&PathBuf::from(image)), expected, "{image}");
+            assert_eq!(is_uri(Path::new(image)), expected, "{image}");
         }
     }
 

@@ -1,0 +1,208 @@
+//! Lists directories: a large part from the guest at a time, handed to the kernel in the small parts it asks for.
+//!
+//! The guest's directory is opened when the first part is needed: one the kernel has in its own cache never is.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use errno_map::Errno;
+use guestfs_api::records::{DirectoryEntry, NodeRecord};
+use parking_lot::Mutex;
+
+use crate::files::{Files, Found, GuestNodes, errno, is_type_known};
+use crate::inodes::{InodeNumber, Known};
+use crate::open_files::{HandleNumber, Numbered};
+
+/// The open directories.
+pub type OpenDirectories = Numbered<OpenDirectory>;
+
+/// A directory being listed.
+pub struct OpenDirectory {
+    number: InodeNumber,
+    node: Arc<NodeRecord>,
+    /// Held while the guest is asked: the kernel lists one open directory in one thread at a time.
+    listing: Mutex<Listing>,
+}
+
+#[derive(Default)]
+struct Listing {
+    guest_handle: Option<u64>,
+    /// Entries the guest has sent and the kernel has not taken.
+    entries: VecDeque<DirectoryEntry>,
+    /// The place in the directory that `entries` continues.
+    place: u64,
+    is_at_end: bool,
+    /// The count of changes when `entries` were asked for.
+    changes: u64,
+}
+
+/// One name on its way to the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// Continues the listing behind this name.
+    pub offset: u64,
+    /// What has the name.
+    pub what: What,
+}
+
+/// What has a listed name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// The directory itself or the one above it, of which the kernel takes only the number.
+    Relative(InodeNumber),
+    /// A node, looked up for the kernel.
+    Node(Found),
+    /// A node whose attributes the guest could not read. Its name is listed nevertheless, so that whoever copies the
+    /// directory meets the error instead of missing the file.
+    Unreadable,
+}
+
+/// Where `.` ends; the places of filesystems are far below or, as hashes, hardly ever there.
+const BEHIND_SELF: u64 = (1 << 63) - 3;
+/// Where `..` ends.
+const BEHIND_PARENT: u64 = (1 << 63) - 2;
+
+/// How much of a directory the guest sends at a time, in bytes on the wire, when nothing can change: about 1,500
+/// entries.
+const PAGE_BYTES_READ_ONLY: u32 = 256 << 10;
+/// The same otherwise: less, because every change makes what was fetched worthless.
+const PAGE_BYTES_READ_WRITE: u32 = 64 << 10;
+
+impl<N: GuestNodes> Files<N> {
+    /// Opens a directory.
+    pub fn open_directory(&self, number: InodeNumber) -> Result<HandleNumber, Errno> {
+        let node = self.inodes.node(number)?;
+        Ok(self.directories.insert(OpenDirectory { number, node, listing: Mutex::default() }))
+    }
+
+    /// Lists names from `offset` on (0 is the beginning), until `take` answers that it is full and could not take the
+    /// last one, or the directory ends.
+    pub fn list(
+        &self,
+        handle: HandleNumber,
+        offset: u64,
+        mut take: impl FnMut(Listed<'_>) -> bool,
+    ) -> Result<(), Errno> {
+        let directory = self.directories.get(handle)?;
+        let number = directory.number;
+        let parent = self.inodes.known(number).parent.unwrap_or(number);
+        let relatives: [(&[u8], u64, InodeNumber); 2] =
+            [(b".", BEHIND_SELF, number), (b"..", BEHIND_PARENT, parent)];
+        let relatives = match offset {
+            0 => &relatives[..],
+            BEHIND_SELF => &relatives[1..],
+            _ => &[],
+        };
+        for (name, offset, number) in relatives.iter().copied() {
+            if take(Listed { name, offset, what: What::Relative(number) }) {
+                return Ok(());
+            }
+        }
+        let mut listing = directory.listing.lock();
+        let changes = self.changes();
+        match offset {
+            0 => listing.restart(0),
+            BEHIND_SELF | BEHIND_PARENT if listing.is_at(0, changes) => {}
+            BEHIND_SELF | BEHIND_PARENT => listing.restart(0),
+            place if listing.is_at(place, changes) => {}
+            place => listing.restart(place),
+        }
+        listing.changes = changes;
+        let mut has_given = !relatives.is_empty();
+        while !listing.is_at_end {
+            if listing.entries.is_empty() {
+                match self.fetch(&directory.node, &mut listing) {
+                    Ok(()) => {}
+                    // What was given before counts; the next call meets the error again.
+                    Err(_) if has_given => return Ok(()),
+                    Err(errno) => return Err(errno),
+                }
+            }
+            while let Some(entry) = listing.entries.front() {
+                if self.give(entry, number, &mut take) {
+                    return Ok(());
+                }
+                has_given = true;
+                listing.place = entry.cookie;
+                listing.entries.pop_front();
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a directory to the disk.
+    pub fn sync_directory(&self, handle: HandleNumber, is_data_only: bool) -> Result<(), Errno> {
+        let directory = self.directories.get(handle)?;
+        let mut listing = directory.listing.lock();
+        let guest_handle = self.guest_directory(&directory.node, &mut listing)?;
+        self.nodes.node_fsync(guest_handle, is_data_only).map_err(errno)
+    }
+
+    /// Closes a directory.
+    pub fn release_directory(&self, handle: HandleNumber) -> Result<(), Errno> {
+        let directory = self.directories.remove(handle);
+        match directory.and_then(|directory| directory.listing.lock().guest_handle.take()) {
+            Some(handle) => self.nodes.node_release(handle).map_err(errno),
+            None => Ok(()),
+        }
+    }
+
+    /// Hands one entry to the kernel; returns true when it could not take it.
+    fn give(
+        &self,
+        entry: &DirectoryEntry,
+        parent: InodeNumber,
+        take: &mut impl FnMut(Listed<'_>) -> bool,
+    ) -> bool {
+        let listed = |what| Listed { name: entry.name.as_bytes(), offset: entry.cookie, what };
+        let Some(node) = entry.entry.as_ref().filter(|node| is_type_known(&node.attributes)) else {
+            return take(listed(What::Unreadable));
+        };
+        let known = Known {
+            parent: Some(parent),
+            link_target: entry.link_target.as_ref().map(|target| target.as_bytes().into()),
+            has_no_xattrs: !entry.has_xattrs,
+            no_capability: None,
+        };
+        let inode = self.inodes.remember(node, known);
+        let is_full = take(listed(What::Node(Found { inode, attributes: node.attributes.clone() })));
+        if is_full {
+            self.inodes.forget(inode.number, 1);
+        }
+        is_full
+    }
+
+    /// Gets the next part from the guest.
+    fn fetch(&self, node: &NodeRecord, listing: &mut Listing) -> Result<(), Errno> {
+        let handle = self.guest_directory(node, listing)?;
+        let bytes_max = if self.is_read_only() { PAGE_BYTES_READ_ONLY } else { PAGE_BYTES_READ_WRITE };
+        let page = self.nodes.node_readdir(handle, listing.place, bytes_max).map_err(errno)?;
+        listing.is_at_end = page.entries.is_empty();
+        listing.entries = page.entries.into();
+        Ok(())
+    }
+
+    fn guest_directory(&self, node: &NodeRecord, listing: &mut Listing) -> Result<u64, Errno> {
+        match listing.guest_handle {
+            Some(handle) => Ok(handle),
+            None => Ok(*listing.guest_handle.insert(self.nodes.node_opendir(node).map_err(errno)?)),
+        }
+    }
+}
+
+impl Listing {
+    /// Tells whether the listing continues `place` and what was fetched is still so: entries fetched before a change
+    /// would bring the kernel old sizes, and names that are gone.
+    fn is_at(&self, place: u64, changes: u64) -> bool {
+        self.place == place && self.changes == changes
+    }
+
+    /// Continues at `place` with what the guest has now.
+    fn restart(&mut self, place: u64) {
+        self.entries.clear();
+        self.place = place;
+        self.is_at_end = false;
+    }
+}

@@ -1,0 +1,673 @@
+//! A guest in memory: the test double behind real mounts.
+//!
+//! Keeps to what Linux filesystems do where tests look: link counts, open files without a name, holes in units of a
+//! block, flags. It can be told to fail, and counts what it is asked.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use errno_map::Errno;
+use guestfs_api::procedures::nodes::{Nodes, open_flags};
+use guestfs_api::records::{
+    Created, DirectoryEntry, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner,
+    StatVfs, Time, TimeChange,
+};
+use guestfs_api::values::{ByteString, FileName};
+use guestfs_api::{Failure, Procedures};
+use parking_lot::Mutex;
+
+/// The unit in which files have space or holes, in bytes.
+const BLOCK: u64 = 4096;
+/// The root's inode number, as on ext4.
+const ROOT: u64 = 2;
+
+/// A guest in memory; clones are the same guest.
+#[derive(Clone, Default)]
+pub struct Memory(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// How often each procedure was called.
+    calls: Mutex<BTreeMap<&'static str, u64>>,
+    /// Answers everything with EIO, as a dead connection does.
+    is_dead: AtomicBool,
+    /// Makes names beginning with `unreadable` come without attributes.
+    forgotten: AtomicU64,
+}
+
+struct State {
+    nodes: HashMap<u64, Node>,
+    handles: HashMap<u64, u64>,
+    /// The next inode number, handle and cookie.
+    next: u64,
+}
+
+#[derive(Clone)]
+struct Node {
+    attributes: NodeAttributes,
+    content: Content,
+    xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    opens: u64,
+}
+
+#[derive(Clone)]
+enum Content {
+    File { bytes: Vec<u8>, blocks: BTreeSet<u64> },
+    Directory(BTreeMap<u64, (FileName, u64)>),
+    Link(Vec<u8>),
+    Special,
+}
+
+impl Default for State {
+    fn default() -> State {
+        let mut state = State { nodes: HashMap::new(), handles: HashMap::new(), next: 100 };
+        let root = Node::new(
+            ROOT,
+            libc::S_IFDIR | 0o755,
+            Owner { uid: 0, gid: 0 },
+            Content::Directory(BTreeMap::new()),
+        );
+        state.nodes.insert(ROOT, root);
+        state
+    }
+}
+
+impl Memory {
+    /// Returns how often a procedure was called.
+    pub fn calls(&self, procedure: &str) -> u64 {
+        self.0.calls.lock().get(procedure).copied().unwrap_or(0)
+    }
+
+    /// Makes every further call fail with EIO.
+    pub fn die(&self) {
+        self.0.is_dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Returns how many nodes were given up.
+    pub fn forgotten(&self) -> u64 {
+        self.0.forgotten.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many files and directories are open.
+    pub fn open_handles(&self) -> usize {
+        self.0.state.lock().handles.len()
+    }
+
+    /// Returns how many nodes exist, the root included.
+    pub fn nodes(&self) -> usize {
+        self.0.state.lock().nodes.len()
+    }
+
+    fn enter(&self, procedure: &'static str) -> Result<parking_lot::MutexGuard<'_, State>, Failure> {
+        *self.0.calls.lock().entry(procedure).or_default() += 1;
+        if self.0.is_dead.load(Ordering::SeqCst) {
+            return Err(Failure::errno(Errno::EIO, procedure));
+        }
+        Ok(self.0.state.lock())
+    }
+}
+
+fn now() -> Time {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    Time { seconds: i64::try_from(since.as_secs()).unwrap(), nanoseconds: since.subsec_nanos() }
+}
+
+fn fail<T>(errno: Errno) -> Result<T, Failure> {
+    Err(Failure::errno(errno, "memory"))
+}
+
+impl Node {
+    fn new(inode: u64, mode: u32, owner: Owner, content: Content) -> Node {
+        let links = if mode & libc::S_IFMT == libc::S_IFDIR { 2 } else { 1 };
+        let size = if let Content::Link(target) = &content { target.len() as u64 } else { 0 };
+        let attributes = NodeAttributes {
+            inode,
+            mode,
+            links,
+            uid: owner.uid,
+            gid: owner.gid,
+            device_major: 0,
+            device_minor: 0,
+            size,
+            blocks: 0,
+            block_size: 4096,
+            accessed: now(),
+            modified: now(),
+            changed: now(),
+        };
+        Node { attributes, content, xattrs: BTreeMap::new(), opens: 0 }
+    }
+
+    fn directory(&mut self) -> Result<&mut BTreeMap<u64, (FileName, u64)>, Failure> {
+        match &mut self.content {
+            Content::Directory(entries) => Ok(entries),
+            _ => fail(Errno::ENOTDIR),
+        }
+    }
+
+    fn file(&mut self) -> Result<(&mut Vec<u8>, &mut BTreeSet<u64>), Failure> {
+        match &mut self.content {
+            Content::File { bytes, blocks } => Ok((bytes, blocks)),
+            Content::Directory(_) => fail(Errno::EISDIR),
+            _ => fail(Errno::EINVAL),
+        }
+    }
+
+    fn refresh(&mut self) {
+        if let Content::File { bytes, blocks } = &self.content {
+            self.attributes.size = bytes.len() as u64;
+            self.attributes.blocks = blocks.len() as u64 * (BLOCK / 512);
+        }
+        self.attributes.modified = now();
+        self.attributes.changed = now();
+    }
+
+    fn resize(&mut self, size: u64) -> Result<(), Failure> {
+        let (bytes, blocks) = self.file()?;
+        bytes.resize(usize::try_from(size).unwrap(), 0);
+        blocks.retain(|block| block * BLOCK < size);
+        self.refresh();
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Result<(), Failure> {
+        let (bytes, blocks) = self.file()?;
+        let start = usize::try_from(offset).unwrap();
+        if bytes.len() < start + data.len() {
+            bytes.resize(start + data.len(), 0);
+        }
+        bytes[start..start + data.len()].copy_from_slice(data);
+        if !data.is_empty() {
+            blocks.extend(offset / BLOCK..=(offset + data.len() as u64 - 1) / BLOCK);
+        }
+        self.refresh();
+        Ok(())
+    }
+}
+
+impl State {
+    fn inode(&self, node: &NodeRecord) -> Result<u64, Failure> {
+        let inode = node.handle.as_ref().try_into().map(u64::from_be_bytes).unwrap_or(0);
+        if self.nodes.contains_key(&inode) { Ok(inode) } else { fail(Errno::ESTALE) }
+    }
+
+    fn node(&mut self, node: &NodeRecord) -> Result<&mut Node, Failure> {
+        let inode = self.inode(node)?;
+        Ok(self.nodes.get_mut(&inode).unwrap())
+    }
+
+    fn opened(&mut self, handle: u64) -> Result<&mut Node, Failure> {
+        match self.handles.get(&handle) {
+            Some(inode) => Ok(self.nodes.get_mut(inode).unwrap()),
+            None => fail(Errno::EBADF),
+        }
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn entry(&self, inode: u64) -> NodeEntry {
+        let node = NodeRecord { filesystem: 0, handle: inode.to_be_bytes().into() };
+        NodeEntry { node, generation: 0, attributes: self.nodes[&inode].attributes.clone() }
+    }
+
+    /// Finds a name: its cookie and inode.
+    fn find(&mut self, directory: &NodeRecord, name: &FileName) -> Result<Option<(u64, u64)>, Failure> {
+        if name.as_bytes().len() > 255 {
+            return fail(Errno::ENAMETOOLONG);
+        }
+        let entries = self.node(directory)?.directory()?;
+        Ok(entries.iter().find(|(_, (known, _))| known == name).map(|(cookie, (_, inode))| (*cookie, *inode)))
+    }
+
+    fn find_existing(&mut self, directory: &NodeRecord, name: &FileName) -> Result<(u64, u64), Failure> {
+        self.find(directory, name)?.map_or_else(|| fail(Errno::ENOENT), Ok)
+    }
+
+    fn add_name(&mut self, directory: &NodeRecord, name: &FileName, inode: u64) -> Result<(), Failure> {
+        let cookie = self.number();
+        let is_directory = matches!(self.nodes[&inode].content, Content::Directory(_));
+        let parent = self.node(directory)?;
+        parent.directory()?.insert(cookie, (name.clone(), inode));
+        parent.attributes.links += u32::from(is_directory);
+        parent.refresh();
+        Ok(())
+    }
+
+    fn remove_name(&mut self, directory: &NodeRecord, cookie: u64) -> Result<(), Failure> {
+        let (_, inode) = self.node(directory)?.directory()?.remove(&cookie).unwrap();
+        let node = self.nodes.get_mut(&inode).unwrap();
+        let is_directory = matches!(node.content, Content::Directory(_));
+        node.attributes.links -= if is_directory { 2 } else { 1 };
+        node.attributes.changed = now();
+        let parent = self.node(directory)?;
+        parent.attributes.links -= u32::from(is_directory);
+        parent.refresh();
+        self.drop_unused(inode);
+        Ok(())
+    }
+
+    fn drop_unused(&mut self, inode: u64) {
+        if self.nodes.get(&inode).is_some_and(|node| node.attributes.links == 0 && node.opens == 0) {
+            self.nodes.remove(&inode);
+        }
+    }
+
+    fn make(
+        &mut self,
+        directory: &NodeRecord,
+        name: &FileName,
+        mode: u32,
+        owner: &Owner,
+        content: Content,
+    ) -> Result<u64, Failure> {
+        if self.find(directory, name)?.is_some() {
+            return fail(Errno::EEXIST);
+        }
+        let inode = self.number();
+        self.nodes.insert(inode, Node::new(inode, mode, *owner, content));
+        self.add_name(directory, name, inode)?;
+        Ok(inode)
+    }
+
+    fn open(&mut self, inode: u64) -> u64 {
+        let handle = self.number();
+        self.nodes.get_mut(&inode).unwrap().opens += 1;
+        self.handles.insert(handle, inode);
+        handle
+    }
+
+    /// Checks that nothing stands in the way of `inode` at `name`, and takes away what may be replaced.
+    fn replace(&mut self, directory: &NodeRecord, name: &FileName, inode: u64) -> Result<(), Failure> {
+        let Some((cookie, old)) = self.find(directory, name)? else { return Ok(()) };
+        let is_directory = matches!(self.nodes[&inode].content, Content::Directory(_));
+        match (is_directory, &self.nodes[&old].content) {
+            (true, Content::Directory(entries)) if !entries.is_empty() => fail(Errno::ENOTEMPTY),
+            (false, Content::Directory(_)) => fail(Errno::EISDIR),
+            (true, Content::Directory(_)) => self.remove_name(directory, cookie),
+            (true, _) => fail(Errno::ENOTDIR),
+            (false, _) => self.remove_name(directory, cookie),
+        }
+    }
+}
+
+fn empty_file() -> Content {
+    Content::File { bytes: Vec::new(), blocks: BTreeSet::new() }
+}
+
+impl Procedures for Memory {
+    type Error = Failure;
+}
+
+impl Nodes for Memory {
+    fn node_root(&self) -> Result<NodeEntry, Failure> {
+        Ok(self.enter("root")?.entry(ROOT))
+    }
+
+    fn node_lookup(&self, directory: &NodeRecord, name: &FileName) -> Result<NodeEntry, Failure> {
+        assert_ne!(name.as_bytes(), b"panic", "as asked");
+        let mut state = self.enter("lookup")?;
+        let (_, inode) = state.find_existing(directory, name)?;
+        if name.as_bytes().starts_with(b"unreadable") {
+            return fail(Errno::EIO);
+        }
+        Ok(state.entry(inode))
+    }
+
+    fn node_forget(&self, nodes: &[NodeRecord]) -> Result<(), Failure> {
+        drop(self.enter("forget")?);
+        self.0.forgotten.fetch_add(nodes.len() as u64, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn node_getattr(&self, node: &NodeRecord) -> Result<NodeAttributes, Failure> {
+        Ok(self.enter("getattr")?.node(node)?.attributes.clone())
+    }
+
+    fn node_setattr(
+        &self,
+        node: &NodeRecord,
+        _handle: Option<u64>,
+        changes: &NodeChanges,
+    ) -> Result<NodeAttributes, Failure> {
+        let mut state = self.enter("setattr")?;
+        let node = state.node(node)?;
+        if let Some(size) = changes.size {
+            node.resize(size)?;
+        }
+        let time = |change: &TimeChange| match change {
+            TimeChange::Now => now(),
+            TimeChange::At(time) => *time,
+        };
+        let attributes = &mut node.attributes;
+        if let Some(mode) = changes.mode {
+            attributes.mode = (attributes.mode & libc::S_IFMT) | mode;
+        }
+        attributes.uid = changes.uid.unwrap_or(attributes.uid);
+        attributes.gid = changes.gid.unwrap_or(attributes.gid);
+        attributes.accessed = changes.accessed.as_ref().map_or(attributes.accessed, time);
+        attributes.modified = changes.modified.as_ref().map_or(attributes.modified, time);
+        attributes.changed = now();
+        Ok(attributes.clone())
+    }
+
+    fn node_readlink(&self, node: &NodeRecord) -> Result<ByteString, Failure> {
+        match &self.enter("readlink")?.node(node)?.content {
+            Content::Link(target) => Ok(ByteString::new(target).unwrap()),
+            _ => fail(Errno::EINVAL),
+        }
+    }
+
+    fn node_open(&self, node: &NodeRecord, flags: u32) -> Result<u64, Failure> {
+        let mut state = self.enter("open")?;
+        let inode = state.inode(node)?;
+        if flags & open_flags::TRUNCATE != 0 {
+            state.node(node)?.resize(0)?;
+        }
+        Ok(state.open(inode))
+    }
+
+    fn node_create(
+        &self,
+        directory: &NodeRecord,
+        name: &FileName,
+        mode: u32,
+        flags: u32,
+        owner: &Owner,
+    ) -> Result<Created, Failure> {
+        let mut state = self.enter("create")?;
+        let inode = match state.find(directory, name)? {
+            Some(_) if flags & open_flags::EXCLUSIVE != 0 => return fail(Errno::EEXIST),
+            Some((_, inode)) => inode,
+            None => state.make(directory, name, libc::S_IFREG | mode, owner, empty_file())?,
+        };
+        let handle = state.open(inode);
+        Ok(Created { entry: state.entry(inode), handle })
+    }
+
+    fn node_read(&self, handle: u64, offset: u64, count: u32) -> Result<Vec<u8>, Failure> {
+        let mut state = self.enter("read")?;
+        let (bytes, _) = state.opened(handle)?.file()?;
+        let start = bytes.len().min(usize::try_from(offset).unwrap());
+        let end = bytes.len().min(start + count as usize);
+        Ok(bytes[start..end].to_vec())
+    }
+
+    fn node_write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32, Failure> {
+        let mut state = self.enter("write")?;
+        state.opened(handle)?.write(offset, data)?;
+        Ok(u32::try_from(data.len()).unwrap())
+    }
+
+    fn node_fsync(&self, handle: u64, _is_data_only: bool) -> Result<(), Failure> {
+        self.enter("fsync")?.opened(handle).map(|_| ())
+    }
+
+    fn node_release(&self, handle: u64) -> Result<(), Failure> {
+        let mut state = self.enter("release")?;
+        state.opened(handle)?.opens -= 1;
+        let inode = state.handles.remove(&handle).unwrap();
+        state.drop_unused(inode);
+        Ok(())
+    }
+
+    fn node_opendir(&self, directory: &NodeRecord) -> Result<u64, Failure> {
+        let mut state = self.enter("opendir")?;
+        state.node(directory)?.directory()?;
+        let inode = state.inode(directory)?;
+        Ok(state.open(inode))
+    }
+
+    fn node_readdir(&self, handle: u64, cookie: u64, bytes_max: u32) -> Result<DirectoryPage, Failure> {
+        let mut state = self.enter("readdir")?;
+        let listed = state.opened(handle)?.directory()?.clone();
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for (cookie, (name, inode)) in listed.range(cookie + 1..) {
+            bytes += 200 + name.as_bytes().len();
+            if bytes > bytes_max as usize && !entries.is_empty() {
+                break;
+            }
+            let node = &state.nodes[inode];
+            let target = match &node.content {
+                Content::Link(target) => Some(ByteString::new(target).unwrap()),
+                _ => None,
+            };
+            let is_readable = !name.as_bytes().starts_with(b"unreadable");
+            entries.push(DirectoryEntry {
+                name: name.clone(),
+                cookie: *cookie,
+                entry: is_readable.then(|| state.entry(*inode)),
+                link_target: target,
+                has_xattrs: !node.xattrs.is_empty(),
+            });
+        }
+        Ok(DirectoryPage { entries })
+    }
+
+    fn node_mknod(
+        &self,
+        directory: &NodeRecord,
+        name: &FileName,
+        mode: u32,
+        major: u32,
+        minor: u32,
+        owner: &Owner,
+    ) -> Result<NodeEntry, Failure> {
+        let mut state = self.enter("mknod")?;
+        let content = if mode & libc::S_IFMT == libc::S_IFREG { empty_file() } else { Content::Special };
+        let inode = state.make(directory, name, mode, owner, content)?;
+        let attributes = &mut state.nodes.get_mut(&inode).unwrap().attributes;
+        (attributes.device_major, attributes.device_minor) = (major, minor);
+        Ok(state.entry(inode))
+    }
+
+    fn node_mkdir(
+        &self,
+        directory: &NodeRecord,
+        name: &FileName,
+        mode: u32,
+        owner: &Owner,
+    ) -> Result<NodeEntry, Failure> {
+        let mut state = self.enter("mkdir")?;
+        let content = Content::Directory(BTreeMap::new());
+        let inode = state.make(directory, name, libc::S_IFDIR | mode, owner, content)?;
+        Ok(state.entry(inode))
+    }
+
+    fn node_symlink(
+        &self,
+        directory: &NodeRecord,
+        name: &FileName,
+        target: &ByteString,
+        owner: &Owner,
+    ) -> Result<NodeEntry, Failure> {
+        let mut state = self.enter("symlink")?;
+        let content = Content::Link(target.as_bytes().to_vec());
+        let inode = state.make(directory, name, libc::S_IFLNK | 0o777, owner, content)?;
+        Ok(state.entry(inode))
+    }
+
+    fn node_link(
+        &self,
+        node: &NodeRecord,
+        directory: &NodeRecord,
+        name: &FileName,
+    ) -> Result<NodeEntry, Failure> {
+        let mut state = self.enter("link")?;
+        if state.find(directory, name)?.is_some() {
+            return fail(Errno::EEXIST);
+        }
+        let inode = state.inode(node)?;
+        state.node(node)?.attributes.links += 1;
+        state.node(node)?.attributes.changed = now();
+        state.add_name(directory, name, inode)?;
+        Ok(state.entry(inode))
+    }
+
+    fn node_unlink(&self, directory: &NodeRecord, name: &FileName) -> Result<(), Failure> {
+        let mut state = self.enter("unlink")?;
+        let (cookie, inode) = state.find_existing(directory, name)?;
+        match state.nodes[&inode].content {
+            Content::Directory(_) => fail(Errno::EISDIR),
+            _ => state.remove_name(directory, cookie),
+        }
+    }
+
+    fn node_rmdir(&self, directory: &NodeRecord, name: &FileName) -> Result<(), Failure> {
+        let mut state = self.enter("rmdir")?;
+        let (cookie, inode) = state.find_existing(directory, name)?;
+        match &state.nodes[&inode].content {
+            Content::Directory(entries) if !entries.is_empty() => fail(Errno::ENOTEMPTY),
+            Content::Directory(_) => state.remove_name(directory, cookie),
+            _ => fail(Errno::ENOTDIR),
+        }
+    }
+
+    fn node_rename(
+        &self,
+        directory: &NodeRecord,
+        name: &FileName,
+        new_directory: &NodeRecord,
+        new_name: &FileName,
+        flags: u32,
+    ) -> Result<(), Failure> {
+        let mut state = self.enter("rename")?;
+        let (cookie, inode) = state.find_existing(directory, name)?;
+        let other = state.find(new_directory, new_name)?;
+        match (flags, other) {
+            (libc::RENAME_NOREPLACE, Some(_)) => return fail(Errno::EEXIST),
+            (libc::RENAME_EXCHANGE, None) => return fail(Errno::ENOENT),
+            (libc::RENAME_EXCHANGE, Some((new_cookie, new_inode))) => {
+                state.node(directory)?.directory()?.get_mut(&cookie).unwrap().1 = new_inode;
+                state.node(new_directory)?.directory()?.get_mut(&new_cookie).unwrap().1 = inode;
+                return Ok(());
+            }
+            (0 | libc::RENAME_NOREPLACE, _) => {}
+            _ => return fail(Errno::EINVAL),
+        }
+        state.replace(new_directory, new_name, inode)?;
+        let is_directory = matches!(state.nodes[&inode].content, Content::Directory(_));
+        state.node(directory)?.directory()?.remove(&cookie);
+        state.node(directory)?.attributes.links -= u32::from(is_directory);
+        state.node(directory)?.refresh();
+        state.add_name(new_directory, new_name, inode)
+    }
+
+    fn node_statfs(&self, _node: &NodeRecord) -> Result<StatVfs, Failure> {
+        drop(self.enter("statfs")?);
+        Ok(StatVfs {
+            bsize: 4096,
+            frsize: 1024,
+            blocks: 1000,
+            bfree: 900,
+            bavail: 800,
+            files: 70,
+            ffree: 60,
+            favail: 50,
+            fsid: 1,
+            flag: 0,
+            namemax: 255,
+        })
+    }
+
+    fn node_setxattr(
+        &self,
+        node: &NodeRecord,
+        name: &ByteString,
+        value: &[u8],
+        flags: u32,
+    ) -> Result<(), Failure> {
+        let mut state = self.enter("setxattr")?;
+        let xattrs = &mut state.node(node)?.xattrs;
+        match (flags, xattrs.contains_key(name.as_bytes())) {
+            (1, true) => return fail(Errno::EEXIST),
+            (2, false) => return fail(Errno::ENODATA),
+            _ => {}
+        }
+        xattrs.insert(name.as_bytes().to_vec(), value.to_vec());
+        Ok(())
+    }
+
+    fn node_getxattr(&self, node: &NodeRecord, name: &ByteString) -> Result<Vec<u8>, Failure> {
+        let mut state = self.enter("getxattr")?;
+        let value = state.node(node)?.xattrs.get(name.as_bytes()).cloned();
+        value.map_or_else(|| fail(Errno::ENODATA), Ok)
+    }
+
+    fn node_listxattr(&self, node: &NodeRecord) -> Result<Vec<ByteString>, Failure> {
+        let mut state = self.enter("listxattr")?;
+        Ok(state.node(node)?.xattrs.keys().map(|name| ByteString::new(name).unwrap()).collect())
+    }
+
+    fn node_removexattr(&self, node: &NodeRecord, name: &ByteString) -> Result<(), Failure> {
+        let mut state = self.enter("removexattr")?;
+        let removed = state.node(node)?.xattrs.remove(name.as_bytes());
+        removed.map_or_else(|| fail(Errno::ENODATA), |_| Ok(()))
+    }
+
+    fn node_fallocate(&self, handle: u64, mode: u32, offset: u64, length: u64) -> Result<(), Failure> {
+        const KEEP_SIZE: u32 = libc::FALLOC_FL_KEEP_SIZE as u32;
+        const PUNCH_HOLE: u32 = libc::FALLOC_FL_PUNCH_HOLE as u32;
+        let mut state = self.enter("fallocate")?;
+        let node = state.opened(handle)?;
+        let size = node.attributes.size;
+        let (bytes, blocks) = node.file()?;
+        let covered = offset.div_ceil(BLOCK)..(offset + length) / BLOCK;
+        match mode {
+            0 => {
+                blocks.extend(offset / BLOCK..(offset + length).div_ceil(BLOCK));
+                bytes.resize(usize::try_from(size.max(offset + length)).unwrap(), 0);
+            }
+            mode if mode == KEEP_SIZE | PUNCH_HOLE => {
+                blocks.retain(|block| !covered.contains(block));
+                let end = bytes.len().min(usize::try_from(offset + length).unwrap());
+                bytes[usize::try_from(offset).unwrap().min(end)..end].fill(0);
+            }
+            _ => return fail(Errno::ENOTSUP),
+        }
+        node.refresh();
+        Ok(())
+    }
+
+    fn node_lseek(&self, handle: u64, offset: u64, whence: u32) -> Result<u64, Failure> {
+        let mut state = self.enter("lseek")?;
+        let (bytes, blocks) = state.opened(handle)?.file()?;
+        let size = bytes.len() as u64;
+        if offset >= size {
+            return fail(Errno::ENXIO);
+        }
+        let wants_data = whence == libc::SEEK_DATA as u32;
+        let mut place = offset;
+        while place < size && blocks.contains(&(place / BLOCK)) != wants_data {
+            place = (place / BLOCK + 1) * BLOCK;
+        }
+        if wants_data && place >= size { fail(Errno::ENXIO) } else { Ok(place.min(size)) }
+    }
+
+    fn node_copy_range(
+        &self,
+        source: u64,
+        source_offset: u64,
+        target: u64,
+        target_offset: u64,
+        length: u64,
+    ) -> Result<u64, Failure> {
+        let mut state = self.enter("copy_range")?;
+        let (bytes, _) = state.opened(source)?.file()?;
+        let start = bytes.len().min(usize::try_from(source_offset).unwrap());
+        let end = bytes.len().min(start + usize::try_from(length).unwrap());
+        let data = bytes[start..end].to_vec();
+        state.opened(target)?.write(target_offset, &data)?;
+        Ok(data.len() as u64)
+    }
+
+    fn node_syncfs(&self, _node: &NodeRecord) -> Result<(), Failure> {
+        self.enter("syncfs").map(|_| ())
+    }
+}

@@ -1,0 +1,105 @@
+//! Real mounts for tests: mounted on a fresh directory, and gone at the end whatever happens.
+
+pub mod memory;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use guestmount::attributes::Presentation;
+use guestmount::files::{Files, GuestNodes};
+use guestmount::fuse::{Serving, Settings};
+use guestmount::mount_options::MountOptions;
+use guestmount::mountinfo;
+use guestmount::mountpoint::{self, Mount, Unmount};
+use guestmount::request::Access;
+
+/// The lifetime of what the kernel keeps: longer than any test.
+pub const LIFETIME: Duration = Duration::from_secs(600);
+
+/// A mounted guest.
+pub struct Mounted {
+    mount: Option<Mount>,
+    serving: Option<Serving>,
+    folder: tempfile::TempDir,
+}
+
+impl Mounted {
+    /// Mounts `nodes` read-write with default options.
+    pub fn read_write<N: GuestNodes>(nodes: N) -> Mounted {
+        Mounted::new(nodes, Access::ReadWrite, "")
+    }
+
+    /// Mounts `nodes` read-only with default options.
+    pub fn read_only<N: GuestNodes>(nodes: N) -> Mounted {
+        Mounted::new(nodes, Access::ReadOnly, "")
+    }
+
+    /// Mounts `nodes` with a list of `-o` options.
+    pub fn new<N: GuestNodes>(nodes: N, access: Access, options: &str) -> Mounted {
+        let folder = tempfile::tempdir().unwrap();
+        let options = MountOptions::parse(&[options.into()]).unwrap();
+        let mountpoint = mountpoint::check(folder.path(), &options).unwrap();
+        let (connection, mount) = mountpoint::mount(&mountpoint, &options, access).unwrap();
+        let settings = Settings {
+            audience: options.audience,
+            checks_permissions: options.checks_permissions,
+            presentation: Presentation::from(&options),
+            entry_lifetime: options.entry_lifetime.unwrap_or(LIFETIME),
+            attribute_lifetime: options.attribute_lifetime.unwrap_or(LIFETIME),
+            absence_lifetime: options.absence_lifetime.unwrap_or(LIFETIME),
+            is_direct_io: options.is_direct_io,
+        };
+        let files = Files::new(nodes, access.is_read_only()).unwrap_or_else(|_| panic!("no root"));
+        let serving = Serving::start(connection, files, settings, |_| {}).unwrap();
+        Mounted { mount: Some(mount), serving: Some(serving), folder }
+    }
+
+    /// Returns the mountpoint.
+    pub fn root(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Returns a path below the mountpoint.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root().join(name)
+    }
+
+    /// Gives up the mount guard, for tests of what ends the mount otherwise.
+    pub fn mount(&self) -> &Mount {
+        self.mount.as_ref().unwrap()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let mount = self.mount.take().unwrap();
+        // A failed test may have left files open.
+        let how = if thread::panicking() { Unmount::Lazily } else { Unmount::WhenIdle };
+        let result = mount.unmount(how);
+        if thread::panicking() {
+            return;
+        }
+        result.unwrap();
+        self.serving.take().unwrap().join().unwrap();
+        assert_eq!(mountinfo::topmost_at(self.folder.path()).unwrap(), None, "a mount is left");
+        assert_eq!(fs::read_dir(self.folder.path()).unwrap().count(), 0, "something lies under the mount");
+    }
+}
+
+/// Waits until `condition` holds: for what the kernel does after answering.
+pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < Duration::from_secs(10), "{what} did not come about");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Returns the errno of a failed call.
+#[track_caller]
+pub fn errno<T: std::fmt::Debug>(result: Result<T, impl Into<io::Error>>) -> i32 {
+    result.unwrap_err().into().raw_os_error().unwrap()
+}
