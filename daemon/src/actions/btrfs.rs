@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_answer_of_another_form_is_none() {
-        for output in [&b"\n"[..], b"ID x gen 9 top level 5 path root\n", b"ID 256 gen 9 top level 5\n"] {
+        for output in [&b"none\n"[..], b"ID x gen 9 top level 5 path root\n", b"ID 256 gen 9 top level 5\n"] {
             assert_eq!(parse_list(output), None, "{}", output.escape_ascii());
         }
     }
