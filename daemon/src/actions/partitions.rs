@@ -1,7 +1,7 @@
 //! Partition tables and their partitions: parted reads and changes them, the kernel knows what a partition is part of.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use guestfs_api::procedures::partitions::Partitions;
@@ -15,10 +15,10 @@ use crate::server::Server;
 use crate::sysroot::failed;
 use crate::tools::Command;
 
+mod kernel;
 mod parted;
 
-/// Where the kernel describes block devices, a link for each to the directory of its disk.
-const BLOCK_DEVICES: &str = "/sys/class/block";
+pub(super) use kernel::KernelDevice;
 
 /// Where a partition that covers a disk begins: what SSDs and RAIDs are aligned to, in bytes.
 const ALIGNMENT_BYTES: u32 = 1 << 20;
@@ -114,37 +114,6 @@ impl Server {
         let bytes = rustix::fs::ioctl_blksszget(&file)
             .map_err(|error| failed(error, format_args!("sector size of {device}")))?;
         Ok(bytes.clamp(512, ALIGNMENT_BYTES))
-    }
-}
-
-/// What the kernel says about a block device.
-pub(super) struct KernelDevice {
-    directory: PathBuf,
-}
-
-impl KernelDevice {
-    /// Looks at the device with this node.
-    pub(super) fn new(node: &Path) -> KernelDevice {
-        KernelDevice { directory: Path::new(BLOCK_DEVICES).join(node.file_name().unwrap_or_default()) }
-    }
-
-    /// Gives a partition's number; `None` for whole disks.
-    pub(super) fn number(&self) -> Option<i32> {
-        std::fs::read_to_string(self.directory.join("partition")).ok()?.trim().parse().ok()
-    }
-
-    /// Gives the kernel's name for the disk that a partition is part of; `None` for whole disks.
-    pub(super) fn disk(&self) -> Option<String> {
-        self.number()?;
-        let directory = self.directory.canonicalize().ok()?;
-        Some(directory.parent()?.file_name()?.to_str()?.to_owned())
-    }
-
-    /// Gives the kernel's names for a disk's partitions.
-    fn partitions(&self) -> Vec<String> {
-        let entries = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        let partitions = entries.filter(|entry| entry.path().join("partition").exists());
-        partitions.filter_map(|entry| entry.file_name().into_string().ok()).collect()
     }
 }
 
