@@ -21,7 +21,7 @@ pub trait FileChannel {
     /// The content that follows the call, with its length in bytes where the caller knew it.
     fn incoming(&mut self) -> (&mut dyn Read, Option<u64>);
 
-    /// Takes the content that follows the reply.
+    /// Takes the content that follows the reply; flushing it ends a chunk.
     fn outgoing(&mut self) -> &mut dyn Write;
 }
 
