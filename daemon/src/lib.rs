@@ -6,11 +6,14 @@
 pub mod actions;
 pub mod devices;
 pub mod init;
-pub mod mount_table;
+pub mod kernel_log;
+pub mod mounts;
 pub mod nodes;
+pub mod port;
 pub mod progress;
 pub mod serve;
 pub mod server;
+pub mod stand_alone;
 pub mod superblock;
 pub mod sys;
 pub mod sysroot;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
+use guestfs_api::values::GuestPath;
 use guestfs_api::{Failure, Procedures};
 use rustix::fs::Mode;
 
@@ -11,7 +12,7 @@ use crate::devices::Devices;
 use crate::init::children::Children;
 use crate::init::modules::Modules;
 use crate::init::tools_image::ToolsImage;
-use crate::mount_table::MountTable;
+use crate::mounts::MountTable;
 use crate::nodes::NodeServer;
 use crate::progress::Progress;
 use crate::sysroot::Sysroot;
@@ -49,9 +50,8 @@ impl Procedures for Server {
 
 impl Server {
     /// Makes the server of an appliance, whose guest is mounted on [`SYSROOT`].
-    pub fn appliance(modules: Modules) -> Result<Server, Failure> {
+    pub fn appliance(modules: Modules, image: Arc<ToolsImage>) -> Result<Server, Failure> {
         let devices = Devices::appliance();
-        let image = Arc::new(ToolsImage::appliance());
         let tools = Tools::appliance(image, Arc::new(Children::new()));
         Server::new(Path::new(SYSROOT), false, devices, tools, modules)
     }
@@ -59,7 +59,10 @@ impl Server {
     /// Makes a server whose guest is a directory of this machine, for tests: `/` counts as mounted, there are no
     /// devices, and programs are this machine's.
     pub fn over_directory(directory: &Path) -> Result<Server, Failure> {
-        Server::new(directory, true, Devices::none(), Tools::host(), Modules::none())
+        let mut server = Server::new(directory, true, Devices::none(), Tools::host(), Modules::none())?;
+        let root = server.sysroot.open_directory(&GuestPath::root())?;
+        server.mounts = MountTable::over(server.nodes.add_filesystem(root)?);
+        Ok(server)
     }
 
     fn new(

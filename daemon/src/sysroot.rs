@@ -57,6 +57,11 @@ impl Sysroot {
         self.is_mounted.store(is_mounted || self.always_mounted, Ordering::Release);
     }
 
+    /// Gives the same tree for what may be done while nothing is mounted: making the first mount points.
+    pub fn exempt(&self) -> Sysroot {
+        Sysroot { root: self.root.clone(), always_mounted: true, is_mounted: AtomicBool::new(true) }
+    }
+
     /// Opens the root itself; fails while nothing is mounted.
     ///
     /// It is opened anew for each operation: a descriptor that is kept would go on to show what a mount covers, and

@@ -133,6 +133,13 @@ impl Tools {
         Tools { path, appliance: None }
     }
 
+    /// Says whether there is a program of this name.
+    pub fn has(&self, program: &str) -> bool {
+        let is_mounted =
+            self.appliance.as_ref().is_none_or(|appliance| appliance.image.ensure_mounted().is_ok());
+        is_mounted && std::env::split_paths(&self.path).any(|directory| directory.join(program).is_file())
+    }
+
     /// Runs a program and gives what it left, whatever its exit status.
     ///
     /// Fails when the program is not there, is killed by a signal, passes its deadline or talks too much.

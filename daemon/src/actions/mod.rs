@@ -7,6 +7,7 @@ pub mod control;
 pub mod directories;
 pub mod files;
 pub mod filesystems;
+pub mod groups;
 pub mod mounts;
 pub mod partitions;
 pub mod transfers;

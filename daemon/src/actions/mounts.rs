@@ -1,10 +1,272 @@
-//! To be written: until then no call of this topic is served.
+//! What is mounted where inside the appliance.
 
-use guestfs_api::{Failure, Served};
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+pub use guestfs_api::procedures::mounts::dispatch;
+
+use guestfs_api::procedures::mounts::{Mounts, RemountOptions, UmountOptions};
+use guestfs_api::records::StatVfs;
+use guestfs_api::values::{DeviceOrPath, GuestPath, Mountable};
+use guestfs_api::xdr::Table;
+use guestfs_api::{Errno, Failure, Procedures};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::mount::{MountFlags, UnmountFlags};
+
+use crate::mounts::plan::Plan;
+use crate::mounts::{Mount, attach, plain_path};
+use crate::nodes::attributes::stat_vfs;
 use crate::server::Server;
+use crate::sysroot::{Links, failed, proc_path, tree};
 
-/// Serves nothing yet; becomes `pub use guestfs_api::procedures::TOPIC::dispatch`.
-pub fn dispatch(_: &Server, _: &mut Served<'_>) -> Option<Result<Vec<u8>, Failure>> {
-    None
+/// How long to go on trying to unmount what is busy: calls by node that are being served end soon.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long to wait between two tries.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+
+/// The most files with several names that [`Mounts::du`] remembers to count once; further ones count each time.
+const LINKED_FILES_MAX: usize = 1 << 20;
+
+type Result<T> = std::result::Result<T, <Server as Procedures>::Error>;
+
+impl Mounts for Server {
+    fn mount(&self, mountable: &Mountable, mountpoint: &GuestPath) -> Result<()> {
+        self.mount_as(mountable, mountpoint, "", None)
+    }
+
+    fn mount_ro(&self, mountable: &Mountable, mountpoint: &GuestPath) -> Result<()> {
+        self.mount_as(mountable, mountpoint, "ro", None)
+    }
+
+    fn mount_options(&self, options: &str, mountable: &Mountable, mountpoint: &GuestPath) -> Result<()> {
+        self.mount_as(mountable, mountpoint, options, None)
+    }
+
+    fn mount_vfs(
+        &self,
+        options: &str,
+        vfstype: &str,
+        mountable: &Mountable,
+        mountpoint: &GuestPath,
+    ) -> Result<()> {
+        self.mount_as(mountable, mountpoint, options, Some(vfstype).filter(|kind| !kind.is_empty()))
+    }
+
+    fn umount(&self, pathordevice: &DeviceOrPath, options: &UmountOptions) -> Result<()> {
+        let mount = match pathordevice {
+            DeviceOrPath::Device(name) => {
+                let device = self.devices.resolve(name)?;
+                self.mounts.newest(|mount| mount.device == device)
+            }
+            DeviceOrPath::Path(path) => {
+                let plain = plain_path(path);
+                let by_name = self.mounts.newest(|mount| mount.at == plain);
+                by_name.map_or_else(|| self.mounted_at(path), |mount| Ok(Some(mount)))?
+            }
+        };
+        let mount = mount.ok_or_else(|| {
+            Failure::errno(Errno::EINVAL, format_args!("umount {pathordevice}: nothing is mounted there"))
+        })?;
+        let mut flags = UnmountFlags::empty();
+        flags.set(UnmountFlags::FORCE, options.force.unwrap_or(false));
+        flags.set(UnmountFlags::DETACH, options.lazyunmount.unwrap_or(false));
+        self.unmount(&mount, flags)
+    }
+
+    fn umount_all(&self) -> Result<()> {
+        self.unmount_all()
+    }
+
+    fn mounts(&self) -> Result<Vec<Mountable>> {
+        Ok(self.mounts.list().into_iter().map(|mount| mount.mountable).collect())
+    }
+
+    fn mountpoints(&self) -> Result<Table<Mountable, GuestPath>> {
+        Ok(Table(self.mounts.list().into_iter().map(|mount| (mount.mountable, mount.at)).collect()))
+    }
+
+    fn mkmountpoint(&self, exemptpath: &GuestPath) -> Result<()> {
+        let (parent, name) = self.sysroot.exempt().open_parent_of_new(exemptpath)?;
+        let mode = Mode::from_raw_mode(0o777 & !Server::umask(self));
+        rustix::fs::mkdirat(parent, name, mode)
+            .map_err(|error| failed(error, format_args!("mkmountpoint {exemptpath}")))
+    }
+
+    fn rmmountpoint(&self, exemptpath: &GuestPath) -> Result<()> {
+        let (parent, name) = self.sysroot.exempt().open_parent(exemptpath)?;
+        rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+            .map_err(|error| failed(error, format_args!("rmmountpoint {exemptpath}")))
+    }
+
+    fn remount(&self, mountpoint: &GuestPath, options: &RemountOptions) -> Result<()> {
+        let is_writable =
+            options.rw.ok_or_else(|| Failure::plain("remount: say whether to be writable (rw)"))?;
+        let mount = self.mounted_at(mountpoint)?.ok_or_else(|| {
+            Failure::errno(Errno::EINVAL, format_args!("remount {mountpoint}: nothing is mounted there"))
+        })?;
+        let mut flags = MountFlags::NODEV;
+        flags.set(MountFlags::RDONLY, !is_writable);
+        let path = self.path_of_mount(&mount)?;
+        rustix::mount::mount_remount(path, flags, c"")
+            .map_err(|error| failed(error, format_args!("remount {mountpoint}")))
+    }
+
+    fn statvfs(&self, path: &GuestPath) -> Result<StatVfs> {
+        let found = self.sysroot.locate("statvfs", path, Links::Follow)?;
+        stat_vfs(found, format_args!("statvfs {path}"))
+    }
+
+    fn du(&self, path: &GuestPath) -> Result<i64> {
+        let top = self.sysroot.locate("du", path, Links::Keep)?;
+        let stat = rustix::fs::fstat(&top).map_err(|error| failed(error, format_args!("du {path}")))?;
+        let mut usage = DiskUsage::default();
+        usage.add(&stat);
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            let directory = self.sysroot.open_directory(path)?;
+            tree::visit(directory, format_args!("du {path}"), |entry| {
+                match rustix::fs::statat(entry.directory, entry.name, AtFlags::SYMLINK_NOFOLLOW) {
+                    Ok(stat) => usage.add(&stat),
+                    // It was removed since it was listed.
+                    Err(rustix::io::Errno::NOENT) => {}
+                    Err(error) => return Err(failed(error, format_args!("du {path}"))),
+                }
+                Ok(())
+            })?;
+        }
+        Ok(i64::try_from(usage.half_kib / 2).unwrap_or(i64::MAX))
+    }
+}
+
+/// Adds up the space of files, each once.
+#[derive(Default)]
+struct DiskUsage {
+    /// In units of 512 bytes.
+    half_kib: u64,
+    /// Device and inode of files with several names that were counted.
+    linked: HashSet<(u64, u64)>,
+}
+
+impl DiskUsage {
+    fn add(&mut self, stat: &rustix::fs::Stat) {
+        let has_more_names =
+            stat.st_nlink > 1 && FileType::from_raw_mode(stat.st_mode) != FileType::Directory;
+        if has_more_names
+            && self.linked.len() < LINKED_FILES_MAX
+            && !self.linked.insert((stat.st_dev, stat.st_ino))
+        {
+            return;
+        }
+        self.half_kib = self.half_kib.saturating_add(u64::try_from(stat.st_blocks).unwrap_or(0));
+    }
+}
+
+impl Server {
+    /// Mounts with the option text of mount(8), as a given type or as what the device holds.
+    fn mount_as(
+        &self,
+        mountable: &Mountable,
+        at: &GuestPath,
+        options: &str,
+        kind: Option<&str>,
+    ) -> Result<()> {
+        let device = self.devices.resolve(mountable.device())?;
+        let kind = match kind {
+            Some(kind) => kind.to_owned(),
+            None => attach::kind_on_device(self, mountable, &device)?,
+        };
+        let plan = Plan::new(mountable, device.clone(), &kind, options, Server::umask(self));
+        let sysroot = self.sysroot.exempt();
+        let target = sysroot.locate("mount on", at, Links::Follow)?;
+        let stat =
+            rustix::fs::fstat(&target).map_err(|error| failed(error, format_args!("mount on {at}")))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Err(Failure::errno(Errno::ENOTDIR, format_args!("mount on {at}")));
+        }
+        let target = kernel_path(&target).map_err(|error| failed(error, format_args!("mount on {at}")))?;
+        attach::attach(self, mountable, &plan, &target)?;
+        let filesystem = self.serve_nodes_of(&target).inspect_err(|_| {
+            if let Err(error) = attach::detach(&target, UnmountFlags::DETACH) {
+                log::error!("unmount {mountable}, which could not be opened: {error}");
+            }
+        })?;
+        self.mounts.add(Mount { mountable: mountable.clone(), device, at: plain_path(at), filesystem });
+        self.sysroot.set_mounted(true);
+        Ok(())
+    }
+
+    /// Has the files of what was just mounted on `target` served by node.
+    fn serve_nodes_of(&self, target: &Path) -> Result<u32> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let root = rustix::fs::open(target, flags, Mode::empty())
+            .map_err(|error| failed(error, "open the root of the file system"))?;
+        self.nodes.add_filesystem(root)
+    }
+
+    /// Finds the mount whose root a path leads to.
+    fn mounted_at(&self, path: &GuestPath) -> Result<Option<Mount>> {
+        let found = self.sysroot.locate("find", path, Links::Follow)?;
+        let stat = rustix::fs::statx(&found, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+            .map_err(|error| failed(error, format_args!("find {path}")))?;
+        if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+            return Ok(None);
+        }
+        let filesystem = self.nodes.filesystem_of_mount(stat.stx_mnt_id);
+        Ok(self.mounts.newest(|mount| Some(mount.filesystem) == filesystem))
+    }
+
+    /// Gives the path of a mount in the appliance, as it is now: directories above it may have been renamed.
+    fn path_of_mount(&self, mount: &Mount) -> Result<PathBuf> {
+        self.nodes.root_path(mount.filesystem)
+    }
+
+    /// Unmounts everything, the newest mount first: nothing is mounted below a newer one.
+    pub fn unmount_all(&self) -> Result<()> {
+        self.nodes.close_all();
+        while let Some(mount) = self.mounts.newest(|_| true) {
+            self.unmount(&mount, UnmountFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    fn unmount(&self, mount: &Mount, flags: UnmountFlags) -> Result<()> {
+        let path = self.path_of_mount(mount)?;
+        let what = format_args!("umount {}", mount.at).to_string();
+        self.nodes.suspend(mount.filesystem).map_err(|errno| Failure::errno(errno, &what))?;
+        let deadline = Instant::now() + BUSY_TIMEOUT;
+        let result = loop {
+            match attach::detach(&path, flags) {
+                Err(rustix::io::Errno::BUSY) if Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+                result => break result,
+            }
+        };
+        if let Err(error) = result {
+            if let Err(failure) = self.nodes.resume(mount.filesystem, &path) {
+                log::error!("{}: {failure}", mount.at);
+            }
+            return Err(failed(error, what));
+        }
+        self.nodes.remove_filesystem(mount.filesystem);
+        self.mounts.remove(mount.filesystem);
+        self.sysroot.set_mounted(!self.mounts.is_empty());
+        Ok(())
+    }
+
+    /// Has every disk bring what it was sent to where it lasts.
+    pub fn flush_disks(&self) -> Result<()> {
+        for name in self.devices.disks()? {
+            let path = self.devices.resolve(&name)?;
+            std::fs::File::open(path)
+                .and_then(|disk| disk.sync_all())
+                .map_err(|error| Failure::io(&error, format_args!("flush {name}")))?;
+        }
+        Ok(())
+    }
+}
+
+/// Gives the path by which the kernel knows what a descriptor is open on.
+fn kernel_path(found: &rustix::fd::OwnedFd) -> rustix::io::Result<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let path = rustix::fs::readlink(proc_path(found), Vec::new())?;
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes())))
 }

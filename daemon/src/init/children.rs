@@ -1,11 +1,12 @@
-//! Keeps the exit status of the daemon's own children apart from orphans, which PID 1 reaps.
+//! Reaps orphans, which the kernel hands to PID 1, without taking the exit status of a child that somebody waits for.
 
 use parking_lot::Mutex;
+use rustix::process::WaitOptions;
 
 /// The daemon's children.
 #[derive(Default)]
 pub struct Children {
-    /// How many [`Held`] there are. Nothing else is called while it is locked, but for reaping when it is 0.
+    /// How many [`Held`] there are. Held while orphans are reaped, so that no child is spawned meanwhile.
     held: Mutex<usize>,
 }
 
@@ -29,6 +30,27 @@ impl Children {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        *self.children.held.lock() -= 1;
+        let mut held = self.children.held.lock();
+        *held -= 1;
+        // Only PID 1 inherits orphans; another process would take its own children's status.
+        if *held == 0 && rustix::process::getpid().is_init() {
+            while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_that_ended_while_held_can_still_be_waited_for() {
+        let children = Children::new();
+        let held = children.hold();
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        drop(children.hold());
+        assert!(child.wait().unwrap().success());
+        drop(held);
+        assert_eq!(*children.held.lock(), 0);
     }
 }

@@ -1,11 +1,109 @@
 //! Loads kernel modules by the index that came with them.
 
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use guestfs_api::{Errno, Failure};
+use thiserror::Error;
+
+use super::cmdline::CommandLine;
+use super::module_index::{Module, ModuleIndex};
+use super::tools_image::ToolsImage;
+
+/// Where the builder puts the index.
+const INDEX: &str = "/modules/index";
+
 /// The kernel modules of the appliance.
-pub struct Modules {}
+#[derive(Default)]
+pub struct Modules {
+    index: ModuleIndex,
+    command_line: CommandLine,
+    /// Holds the modules that are not needed to boot.
+    tools: Option<Arc<ToolsImage>>,
+}
+
+/// Why a module was not loaded.
+#[derive(Debug, Error)]
+pub enum ModuleError {
+    /// No module has this name.
+    #[error("the appliance has no kernel module {0}")]
+    Unknown(String),
+    /// The image with the module cannot be mounted.
+    #[error("load module {name}: {failure}")]
+    Tools {
+        /// The module.
+        name: String,
+        /// What is wrong with the image.
+        failure: Failure,
+    },
+    /// The file cannot be read, or the kernel refuses it.
+    #[error("load module {}: {error}", .path.display())]
+    Load {
+        /// The module's file.
+        path: PathBuf,
+        /// The kernel's error.
+        error: io::Error,
+    },
+}
+
+impl From<ModuleError> for Failure {
+    fn from(error: ModuleError) -> Failure {
+        let errno = match &error {
+            ModuleError::Unknown(_) => Some(Errno::ENOENT),
+            ModuleError::Tools { failure, .. } => failure.errno,
+            ModuleError::Load { error, .. } => Some(Errno::from_io(error)),
+        };
+        Failure { errno, message: error.to_string() }
+    }
+}
 
 impl Modules {
+    /// Reads the appliance's index.
+    pub fn appliance(command_line: CommandLine, tools: Arc<ToolsImage>) -> Result<Modules, Failure> {
+        let text = std::fs::read_to_string(INDEX).map_err(|error| Failure::io(&error, INDEX))?;
+        Ok(Modules { index: ModuleIndex::parse(text), command_line, tools: Some(tools) })
+    }
+
     /// Has no modules, for tests over a directory.
     pub fn none() -> Modules {
-        Modules {}
+        Modules::default()
     }
+
+    /// Loads a module with what it needs, by its name or by one that the kernel has for it, such as `fs-xfs`. One that
+    /// is loaded already is left alone.
+    pub fn load(&self, name: &str) -> Result<(), ModuleError> {
+        let order = self.index.load_order(name);
+        if order.is_empty() && !is_loaded(name) {
+            return Err(ModuleError::Unknown(name.to_owned()));
+        }
+        order
+            .into_iter()
+            .filter(|module| !is_loaded(module.name))
+            .try_for_each(|module| self.load_one(module))
+    }
+
+    fn load_one(&self, module: Module<'_>) -> Result<(), ModuleError> {
+        if let Some(tools) = self.tools.as_ref().filter(|tools| tools.holds(module.path)) {
+            tools
+                .ensure_mounted()
+                .map_err(|failure| ModuleError::Tools { name: module.name.to_owned(), failure })?;
+        }
+        let options = self.command_line.module_options(module.name);
+        let insert = || -> io::Result<()> {
+            let options = std::ffi::CString::new(options)?;
+            match rustix::system::finit_module(File::open(module.path)?, &options, 0) {
+                // Somebody else loaded it at the same time: the kernel does for itself.
+                Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        };
+        insert().map_err(|error| ModuleError::Load { path: module.path.to_owned(), error })
+    }
+}
+
+/// Says whether the kernel has a module, loaded or built in.
+fn is_loaded(name: &str) -> bool {
+    Path::new("/sys/module").join(name.replace('-', "_")).exists()
 }

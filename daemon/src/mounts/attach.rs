@@ -1,0 +1,208 @@
+//! Carries out mounts: finds out what a device holds, has it mounted, and says what is wrong when that fails.
+//!
+//! A mount that fails leaves nothing behind.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::path::Path;
+
+use guestfs_api::values::Mountable;
+use guestfs_api::{Errno, Failure};
+use rustix::mount::UnmountFlags;
+
+use super::plan::{Driver, Plan};
+use crate::kernel_log::{self, KernelLog};
+use crate::server::Server;
+use crate::superblock::{self, Content, Usage};
+use crate::sys;
+use crate::sysroot::failed;
+use crate::tools::{Command, WORK_DEADLINE};
+
+/// Where btrfs is told of the devices of a file system.
+const BTRFS_CONTROL: &str = "/dev/btrfs-control";
+
+/// Says what kind of file system is on a device, in blkid's words. Fails when there is none that can be mounted.
+pub fn kind_on_device(server: &Server, mountable: &Mountable, device: &Path) -> Result<String, Failure> {
+    let name = mountable.device();
+    let file = File::open(device).map_err(|error| Failure::io(&error, format_args!("open {name}")))?;
+    let content =
+        superblock::identify(&file).map_err(|error| Failure::io(&error, format_args!("read {name}")))?;
+    match content {
+        Some(Content { name: kind, usage: Usage::Filesystem }) => Ok(kind.to_owned()),
+        Some(content) => Err(not_mountable(name.to_string(), content.name, content.usage)),
+        None => {
+            let kind = ask_blkid(server, device)?;
+            kind.ok_or_else(|| {
+                Failure::plain(format!("{name}: no file system found{}", hint(server, mountable)))
+            })
+        }
+    }
+}
+
+/// Explains a device that has something to do with file systems but holds none.
+fn not_mountable(device: String, kind: &str, usage: Usage) -> Failure {
+    Failure::plain(match usage {
+        Usage::Filesystem => format!("{device}: {kind} cannot be mounted"),
+        Usage::Encrypted => {
+            format!("{device}: it is encrypted ({kind}) and has to be opened with a key first")
+        }
+        Usage::Member => {
+            format!("{device}: it is one part of a larger device ({kind}), which is what to mount")
+        }
+        Usage::Other => format!("{device}: it holds no file system but {kind}"),
+    })
+}
+
+/// Asks blkid, which knows far more types than are recognised here.
+fn ask_blkid(server: &Server, device: &Path) -> Result<Option<String>, Failure> {
+    let command = Command::new("blkid").args(["-p", "-o", "value", "-s", "TYPE"]).arg(device);
+    let output = server.tools.run(&command)?;
+    let kind = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    Ok((output.status == 0 && !kind.is_empty()).then_some(kind))
+}
+
+/// Names a disk's partitions to somebody who tried to mount the disk.
+fn hint(server: &Server, mountable: &Mountable) -> String {
+    let disk = mountable.device().to_string();
+    let partitions = server.devices.partitions().unwrap_or_default();
+    let names = partitions.iter().map(ToString::to_string);
+    let own = names.filter(|name| name.trim_end_matches(|letter: char| letter.is_ascii_digit()) == disk);
+    let own: Vec<String> = own.collect();
+    if own.is_empty() || own.contains(&disk) {
+        return String::new();
+    }
+    format!("; it has partitions: {}", own.join(", "))
+}
+
+/// Mounts by a plan on `target`, a path in the appliance.
+pub fn attach(server: &Server, mountable: &Mountable, plan: &Plan, target: &Path) -> Result<(), Failure> {
+    let log = KernelLog::from_now().ok();
+    let (error, what) = match &plan.driver {
+        Driver::Ntfs3g => return attach_ntfs(server, mountable, plan, target),
+        Driver::Kernel(kind) => {
+            load_driver(server, kind)?;
+            if kind == "btrfs" {
+                tell_btrfs_of_its_devices(server, &plan.device);
+            }
+            match mount(plan, kind, target) {
+                Ok(()) => return Ok(()),
+                Err(error) => (error, format!("mount {mountable} as {kind}")),
+            }
+        }
+    };
+    if let (Some(option), rustix::io::Errno::ROFS | rustix::io::Errno::ACCESS) =
+        (plan.without_recovery, error)
+    {
+        log::warn!("{what}: the device is read-only, so the journal is not replayed");
+        return attach(server, mountable, &plan.leaving_the_journal(option), target);
+    }
+    Err(explained(server, plan, error, what, log.as_ref()))
+}
+
+fn mount(plan: &Plan, kind: &str, target: &Path) -> rustix::io::Result<()> {
+    let data = CString::new(plan.options.data.as_str()).map_err(|_| rustix::io::Errno::INVAL)?;
+    rustix::mount::mount(&plan.device, target, kind, plan.options.flags, &*data)
+}
+
+/// Loads the kernel's driver for a type. Where that fails the mount itself says more.
+fn load_driver(server: &Server, kind: &str) -> Result<(), Failure> {
+    if is_registered(kind)? {
+        return Ok(());
+    }
+    if let Err(error) = server.modules.load(&format!("fs-{kind}")) {
+        log::debug!("{error}");
+    }
+    if is_registered(kind)? {
+        return Ok(());
+    }
+    Err(Failure::errno(Errno::ENODEV, format_args!("the appliance's kernel has no file system {kind}")))
+}
+
+/// Says whether the kernel has a file system at this moment.
+fn is_registered(kind: &str) -> Result<bool, Failure> {
+    const LIST: &str = "/proc/filesystems";
+    let list = std::fs::read_to_string(LIST).map_err(|error| Failure::io(&error, LIST))?;
+    Ok(list.lines().any(|line| line.split_whitespace().next_back() == Some(kind)))
+}
+
+/// Tells btrfs of all devices with a btrfs, when the one to mount is not the only one of its file system.
+fn tell_btrfs_of_its_devices(server: &Server, device: &Path) {
+    let is_alone = File::open(device).ok().and_then(|file| superblock::btrfs_devices(&file)) == Some(1);
+    if is_alone {
+        return;
+    }
+    let Ok(control) = File::options().read(true).write(true).open(BTRFS_CONTROL) else { return };
+    let all = [server.devices.disks(), server.devices.partitions()];
+    for name in all.into_iter().flatten().flatten() {
+        let Ok(path) = server.devices.resolve(&name) else { continue };
+        let content = File::open(&path).and_then(|file| superblock::identify(&file));
+        if !matches!(content, Ok(Some(Content { name: "btrfs", .. }))) {
+            continue;
+        }
+        if let Err(error) = sys::scan_btrfs_device(&control, path.as_os_str().as_encoded_bytes()) {
+            log::warn!("btrfs on {name}: {error}");
+        }
+    }
+}
+
+/// Makes a failure of the errno and what the kernel said beside it.
+fn explained(
+    server: &Server,
+    plan: &Plan,
+    error: rustix::io::Errno,
+    what: String,
+    log: Option<&KernelLog>,
+) -> Failure {
+    let kernel_name = plan.device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let records = log.map(KernelLog::read).unwrap_or_default();
+    let mut failure = failed(error, what);
+    if let Some(said) = kernel_log::last_about(&records, &[&kernel_name]) {
+        let public =
+            server.devices.public_name(&kernel_name).map_or(kernel_name.clone(), |name| name.to_string());
+        failure.message = format!("{}: {}", failure.message, said.replace(&kernel_name, &public));
+    }
+    failure
+}
+
+/// Mounts an NTFS: the program goes on in the background and serves the mount.
+fn attach_ntfs(server: &Server, mountable: &Mountable, plan: &Plan, target: &Path) -> Result<(), Failure> {
+    if let Err(error) = server.modules.load("fuse") {
+        log::debug!("{error}");
+    }
+    let command = Command::new("ntfs-3g")
+        .deadline(WORK_DEADLINE)
+        .args(["-o", &plan.options.to_text()])
+        .args([plan.device.as_path(), target]);
+    let output = server.tools.run(&command)?;
+    if output.status != 0 {
+        let failure = output.failure("ntfs-3g");
+        return Err(Failure::plain(format!("mount {mountable} as ntfs: {failure}")));
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    for line in said.lines() {
+        log::warn!("ntfs-3g on {mountable}: {line}");
+    }
+    Ok(())
+}
+
+/// Unmounts what is on `path`, a path in the appliance.
+pub fn detach(path: &Path, flags: UnmountFlags) -> rustix::io::Result<()> {
+    rustix::mount::unmount(path, flags | UnmountFlags::NOFOLLOW)
+}
+
+impl Server {
+    /// Says whether a type of file system can be mounted; loads its driver to find out.
+    pub fn can_mount(&self, kind: &str) -> Result<bool, Failure> {
+        if is_registered(kind)? {
+            return Ok(true);
+        }
+        if kind == "ntfs" {
+            return Ok(self.tools.has("ntfs-3g"));
+        }
+        match load_driver(self, kind) {
+            Ok(()) => Ok(true),
+            Err(failure) if failure.errno == Some(Errno::ENODEV) => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+}

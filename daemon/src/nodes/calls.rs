@@ -1,0 +1,343 @@
+//! The procedures of the topic: what only looks at files, and what works on open ones.
+//!
+//! What makes, renames, removes or changes nodes is in [`super::changes`].
+
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use guestfs_api::procedures::nodes::{Nodes, TRANSFER_BYTES_MAX, open_flags};
+use guestfs_api::records::{
+    Created, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner, StatVfs,
+};
+use guestfs_api::values::{ByteString, FileName};
+use guestfs_api::{Errno, Failure, Procedures};
+use rustix::fs::{FallocateFlags, FileType, OFlags, SeekFrom, XattrFlags};
+
+use super::attributes::stat_vfs;
+use super::filesystem::own_id;
+use super::handles::OpenFile;
+use super::{Target, attributes, entry};
+use crate::server::Server;
+use crate::sysroot::{failed, proc_path};
+
+/// The longest value of an extended attribute, and the longest list of names (XATTR_SIZE_MAX, XATTR_LIST_MAX).
+const XATTR_BYTES_MAX: usize = 64 << 10;
+
+/// What most values of extended attributes fit.
+const XATTR_BYTES_FIRST: usize = 4 << 10;
+
+/// Numbers of lseek(2) that [`Nodes::node_lseek`] takes.
+const SEEK_DATA: u32 = 3;
+const SEEK_HOLE: u32 = 4;
+
+type Result<T> = std::result::Result<T, <Server as Procedures>::Error>;
+
+impl Nodes for Server {
+    fn node_root(&self) -> Result<NodeEntry> {
+        let number =
+            self.mounts.root().ok_or_else(|| Failure::errno(Errno::ENODEV, "nothing is mounted on /"))?;
+        let filesystem = self.nodes.filesystem(number)?;
+        let fail = |error| failed(error, "root");
+        let node = filesystem.root_node().map_err(fail)?;
+        let stat = filesystem.root().and_then(|root| attributes::stat(&*root)).map_err(fail)?;
+        Ok(entry(&filesystem, node, &stat))
+    }
+
+    fn node_lookup(&self, directory: &NodeRecord, name: &FileName) -> Result<NodeEntry> {
+        let directory = self.nodes.directory(directory, format_args!("look up {name}"))?;
+        let _names = directory.filesystem.own().map(|nodes| nodes.names.read());
+        self.nodes.examine(directory.place(), &c_name(name)?, true).map(|(entry, _)| entry)
+    }
+
+    fn node_forget(&self, nodes: &[NodeRecord]) -> Result<()> {
+        for node in nodes {
+            let Ok(filesystem) = self.nodes.filesystem(node.filesystem) else { continue };
+            if let (Some(own), Ok(id)) = (filesystem.own(), own_id(&node.handle)) {
+                own.forget(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn node_getattr(&self, node: &NodeRecord) -> Result<NodeAttributes> {
+        let (filesystem, target) = self.nodes.target(node, "getattr")?;
+        self.nodes.attributes(&filesystem, node, target, "getattr")
+    }
+
+    fn node_setattr(
+        &self,
+        node: &NodeRecord,
+        handle: Option<u64>,
+        changes: &NodeChanges,
+    ) -> Result<NodeAttributes> {
+        self.nodes.set_attributes(node, handle, changes)
+    }
+
+    fn node_readlink(&self, node: &NodeRecord) -> Result<ByteString> {
+        let (_, target) = self.nodes.target(node, "readlink")?;
+        let target = rustix::fs::readlinkat(target, c"", Vec::new()).map_err(|error| match error {
+            // What the kernel says of a descriptor that is no link's.
+            rustix::io::Errno::NOENT => Failure::errno(Errno::EINVAL, "readlink"),
+            error => failed(error, "readlink"),
+        })?;
+        ByteString::new(target.to_bytes()).map_err(|error| Failure::plain(error.reason()))
+    }
+
+    fn node_open(&self, node: &NodeRecord, flags: u32) -> Result<u64> {
+        if flags & open_flags::EXCLUSIVE != 0 {
+            return Err(Failure::errno(Errno::EINVAL, "open: exclusive is for create"));
+        }
+        let flags = kernel_flags(flags)?;
+        let (filesystem, file) = self.nodes.open(node, FileType::RegularFile, flags, "open")?;
+        self.nodes.keep(OpenFile::file(node.clone(), filesystem, file))
+    }
+
+    fn node_create(
+        &self,
+        directory: &NodeRecord,
+        name: &FileName,
+        mode: u32,
+        flags: u32,
+        owner: &Owner,
+    ) -> Result<Created> {
+        self.nodes.create(directory, name, mode, flags, owner)
+    }
+
+    fn node_read(&self, handle: u64, offset: u64, count: u32) -> Result<Vec<u8>> {
+        let open = self.nodes.opened(handle, "read")?;
+        let count = usize::try_from(count.min(TRANSFER_BYTES_MAX)).expect("1 MiB fits");
+        let mut bytes = Vec::with_capacity(count);
+        while bytes.len() < count {
+            let position = offset + u64::try_from(bytes.len()).expect("1 MiB fits");
+            match rustix::io::pread(&*open, rustix::buffer::spare_capacity(&mut bytes), position) {
+                Ok(0) => break,
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(failed(error, "read")),
+            }
+        }
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+
+    fn node_write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32> {
+        let open = self.nodes.opened(handle, "write")?;
+        let data = &data[..data.len().min(usize::try_from(TRANSFER_BYTES_MAX).expect("1 MiB fits"))];
+        let mut written = 0;
+        while written < data.len() {
+            let position = offset.saturating_add(u64::try_from(written).expect("1 MiB fits"));
+            match rustix::io::pwrite(&*open, &data[written..], position) {
+                Ok(0) => break,
+                Ok(count) => written += count,
+                Err(rustix::io::Errno::INTR) => {}
+                // What was written counts; the next call will meet the error again.
+                Err(_) if written > 0 => break,
+                Err(error) => return Err(failed(error, "write")),
+            }
+        }
+        Ok(u32::try_from(written).expect("1 MiB fits"))
+    }
+
+    fn node_fsync(&self, handle: u64, is_data_only: bool) -> Result<()> {
+        let open = self.nodes.opened(handle, "fsync")?;
+        let result = if is_data_only { rustix::fs::fdatasync(&*open) } else { rustix::fs::fsync(&*open) };
+        result.map_err(|error| failed(error, "fsync"))
+    }
+
+    fn node_release(&self, handle: u64) -> Result<()> {
+        self.nodes.handles.remove(handle).map_err(|errno| Failure::errno(errno, "release"))
+    }
+
+    fn node_opendir(&self, directory: &NodeRecord) -> Result<u64> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+        let (filesystem, file) = self.nodes.open(directory, FileType::Directory, flags, "opendir")?;
+        self.nodes.keep(OpenFile::directory(directory.clone(), filesystem, file))
+    }
+
+    fn node_readdir(&self, handle: u64, cookie: u64, bytes_max: u32) -> Result<DirectoryPage> {
+        let open = self.nodes.opened(handle, "readdir")?;
+        self.nodes.read_directory(&open, cookie, usize::try_from(bytes_max).unwrap_or(usize::MAX))
+    }
+
+    fn node_mknod(
+        &self,
+        directory: &NodeRecord,
+        name: &FileName,
+        mode: u32,
+        major: u32,
+        minor: u32,
+        owner: &Owner,
+    ) -> Result<NodeEntry> {
+        self.nodes.make_node(directory, name, mode, (major, minor), owner)
+    }
+
+    fn node_mkdir(
+        &self,
+        directory: &NodeRecord,
+        name: &FileName,
+        mode: u32,
+        owner: &Owner,
+    ) -> Result<NodeEntry> {
+        self.nodes.make_directory(directory, name, mode, owner)
+    }
+
+    fn node_symlink(
+        &self,
+        directory: &NodeRecord,
+        name: &FileName,
+        target: &ByteString,
+        owner: &Owner,
+    ) -> Result<NodeEntry> {
+        self.nodes.make_link(directory, name, target, owner)
+    }
+
+    fn node_link(&self, node: &NodeRecord, directory: &NodeRecord, name: &FileName) -> Result<NodeEntry> {
+        self.nodes.add_name(node, directory, name)
+    }
+
+    fn node_unlink(&self, directory: &NodeRecord, name: &FileName) -> Result<()> {
+        self.nodes.remove_name(directory, name, false)
+    }
+
+    fn node_rmdir(&self, directory: &NodeRecord, name: &FileName) -> Result<()> {
+        self.nodes.remove_name(directory, name, true)
+    }
+
+    fn node_rename(
+        &self,
+        directory: &NodeRecord,
+        name: &FileName,
+        new_directory: &NodeRecord,
+        new_name: &FileName,
+        flags: u32,
+    ) -> Result<()> {
+        self.nodes.rename((directory, name), (new_directory, new_name), flags)
+    }
+
+    fn node_statfs(&self, node: &NodeRecord) -> Result<StatVfs> {
+        let (_, target) = self.nodes.target(node, "statfs")?;
+        stat_vfs(target, "statfs")
+    }
+
+    fn node_setxattr(&self, node: &NodeRecord, name: &ByteString, value: &[u8], flags: u32) -> Result<()> {
+        let operation = format_args!("setxattr {name}").to_string();
+        let flags = XattrFlags::from_bits(flags)
+            .filter(|flags| (XattrFlags::CREATE | XattrFlags::REPLACE).contains(*flags));
+        let flags = flags.ok_or_else(|| Failure::errno(Errno::EINVAL, &operation))?;
+        let path = self.xattr_path(node, &operation)?;
+        rustix::fs::setxattr(&path.path, name.as_bytes(), value, flags)
+            .map_err(|error| failed(error, operation))
+    }
+
+    fn node_getxattr(&self, node: &NodeRecord, name: &ByteString) -> Result<Vec<u8>> {
+        let operation = format_args!("getxattr {name}").to_string();
+        let path = self.xattr_path(node, &operation)?;
+        read_growing(|buffer| rustix::fs::getxattr(&path.path, name.as_bytes(), buffer))
+            .map_err(|error| failed(error, operation))
+    }
+
+    fn node_listxattr(&self, node: &NodeRecord) -> Result<Vec<ByteString>> {
+        let path = self.xattr_path(node, "listxattr")?;
+        let names = read_growing(|buffer| rustix::fs::listxattr(&path.path, buffer));
+        let names = match names {
+            Err(rustix::io::Errno::OPNOTSUPP) => return Ok(Vec::new()),
+            names => names.map_err(|error| failed(error, "listxattr"))?,
+        };
+        let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+        Ok(names.filter_map(|name| ByteString::new(name).ok()).collect())
+    }
+
+    fn node_removexattr(&self, node: &NodeRecord, name: &ByteString) -> Result<()> {
+        let operation = format_args!("removexattr {name}").to_string();
+        let path = self.xattr_path(node, &operation)?;
+        rustix::fs::removexattr(&path.path, name.as_bytes()).map_err(|error| failed(error, operation))
+    }
+
+    fn node_fallocate(&self, handle: u64, mode: u32, offset: u64, length: u64) -> Result<()> {
+        let open = self.nodes.opened(handle, "fallocate")?;
+        let mode = FallocateFlags::from_bits_retain(mode);
+        rustix::fs::fallocate(&*open, mode, offset, length).map_err(|error| failed(error, "fallocate"))
+    }
+
+    fn node_lseek(&self, handle: u64, offset: u64, whence: u32) -> Result<u64> {
+        let open = self.nodes.opened(handle, "lseek")?;
+        let target = match whence {
+            SEEK_DATA => SeekFrom::Data(offset),
+            SEEK_HOLE => SeekFrom::Hole(offset),
+            _ => return Err(Failure::errno(Errno::EINVAL, "lseek")),
+        };
+        // That this moves the position of the open file does not matter: all reads and writes name theirs.
+        rustix::fs::seek(&*open, target).map_err(|error| failed(error, "lseek"))
+    }
+
+    fn node_copy_range(
+        &self,
+        source: u64,
+        source_offset: u64,
+        target: u64,
+        target_offset: u64,
+        length: u64,
+    ) -> Result<u64> {
+        let operation = "copy_file_range";
+        let (source, target) = (self.nodes.opened(source, operation)?, self.nodes.opened(target, operation)?);
+        let (mut from, mut to) = (source_offset, target_offset);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let copied = rustix::fs::copy_file_range(&*source, Some(&mut from), &*target, Some(&mut to), length)
+            .map_err(|error| failed(error, operation))?;
+        Ok(u64::try_from(copied).unwrap_or(u64::MAX))
+    }
+
+    fn node_syncfs(&self, node: &NodeRecord) -> Result<()> {
+        let filesystem = self.nodes.filesystem(node.filesystem)?;
+        let synced = filesystem.root().and_then(|root| rustix::fs::syncfs(&*root));
+        synced.map_err(|error| failed(error, "syncfs"))
+    }
+}
+
+/// A path for the calls on extended attributes, which take no descriptor of this kind.
+struct XattrPath {
+    path: PathBuf,
+    /// Makes the path mean something.
+    _target: Target,
+}
+
+impl Server {
+    fn xattr_path(&self, node: &NodeRecord, operation: &str) -> Result<XattrPath> {
+        let (_, target) = self.nodes.target(node, operation)?;
+        Ok(XattrPath { path: proc_path(&target), _target: target })
+    }
+}
+
+/// Reads something whose length is not known beforehand: first into a small buffer, then into the largest.
+fn read_growing(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+    let read_into = |capacity: usize| {
+        let mut bytes: Vec<u8> = vec![0; capacity];
+        let length = read(&mut bytes)?;
+        bytes.truncate(length);
+        Ok(bytes)
+    };
+    match read_into(XATTR_BYTES_FIRST) {
+        Err(rustix::io::Errno::RANGE) => read_into(XATTR_BYTES_MAX),
+        result => result,
+    }
+}
+
+/// Gives a name as the kernel takes it.
+pub(super) fn c_name(name: &FileName) -> Result<CString> {
+    CString::new(name.as_bytes()).map_err(|_| Failure::errno(Errno::EINVAL, "name holds a NUL byte"))
+}
+
+/// Turns the protocol's flags into the kernel's.
+pub(super) fn kernel_flags(flags: u32) -> Result<OFlags> {
+    if flags & !open_flags::ALL != 0 {
+        return Err(Failure::errno(Errno::EINVAL, "open: unknown flags"));
+    }
+    let mut kernel = match flags & open_flags::ACCESS_MASK {
+        open_flags::READ => OFlags::RDONLY,
+        open_flags::WRITE => OFlags::WRONLY,
+        open_flags::READ_WRITE => OFlags::RDWR,
+        _ => return Err(Failure::errno(Errno::EINVAL, "open: unknown access mode")),
+    };
+    kernel.set(OFlags::TRUNC, flags & open_flags::TRUNCATE != 0);
+    kernel.set(OFlags::APPEND, flags & open_flags::APPEND != 0);
+    Ok(kernel)
+}

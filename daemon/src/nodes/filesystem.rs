@@ -1,0 +1,269 @@
+//! One mounted file system: how its nodes are named on the wire, and how they are found again.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use guestfs_api::records::NodeRecord;
+use parking_lot::RwLock;
+use rustix::fs::{Mode, OFlags, Statx};
+use rustix::io::{Errno, Result};
+
+use super::attributes;
+use super::inode_number::{self, Hash};
+use super::own::{Inodes, OwnNodes, ROOT};
+use crate::sys::{self, FileHandle};
+use crate::sysroot::proc_path;
+
+/// Marks a node's handle that holds the kernel's.
+const KERNEL_TAG: u8 = 1;
+/// Marks a node's handle that holds a number of the daemon's own.
+const OWN_TAG: u8 = 2;
+
+/// File systems whose files have no handle that lasts, though the kernel gives one for some of them: it is stale once
+/// the file leaves the kernel's cache. Numbers of statfs(2).
+const FUSE_MAGIC: u64 = 0x6573_5546;
+const MSDOS_MAGIC: u64 = 0x4d44;
+const EXFAT_MAGIC: u64 = 0x2011_bab0;
+const BTRFS_MAGIC: u64 = 0x9123_683e;
+
+/// A file system of the guest.
+pub struct Filesystem {
+    number: u32,
+    mount: u64,
+    /// The root, open for reading; `None` while it is tried to unmount the file system. Held for single looks.
+    root: RwLock<Option<Arc<OwnedFd>>>,
+    naming: Naming,
+    is_btrfs: bool,
+    /// In a btrfs, the subvolume that is mounted.
+    subvolume: u64,
+    has_xattrs: AtomicBool,
+}
+
+/// How nodes are named.
+enum Naming {
+    /// By the kernel's handles.
+    Kernel,
+    /// By numbers of the daemon's own.
+    Own(OwnNodes),
+}
+
+/// A node that was found: open for calls on itself, not on its content.
+pub enum Found {
+    /// Opened for this call.
+    Opened(OwnedFd),
+    /// Kept open by the table of own nodes.
+    Kept(Arc<OwnedFd>),
+}
+
+impl AsFd for Found {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Found::Opened(file) => file.as_fd(),
+            Found::Kept(file) => file.as_fd(),
+        }
+    }
+}
+
+impl Filesystem {
+    /// Begins to serve a file system whose root directory is open for reading.
+    pub fn new(number: u32, root: OwnedFd) -> Result<Filesystem> {
+        let stat = attributes::stat(&root)?;
+        let kind = u64::try_from(rustix::fs::fstatfs(&root)?.f_type).unwrap_or(0) & 0xffff_ffff;
+        let handle = lasting_handle(&root, kind);
+        let naming = match &handle {
+            Some(_) => Naming::Kernel,
+            None => Naming::Own(OwnNodes::new(open_path(&root)?, stat.stx_ino, inodes(kind))),
+        };
+        let is_btrfs = kind == BTRFS_MAGIC;
+        let subvolume = handle.filter(|_| is_btrfs).map_or(0, |handle| btrfs_subvolume(handle.bytes()));
+        Ok(Filesystem {
+            number,
+            mount: stat.stx_mnt_id,
+            root: RwLock::new(Some(Arc::new(root))),
+            naming,
+            is_btrfs,
+            subvolume,
+            has_xattrs: AtomicBool::new(true),
+        })
+    }
+
+    /// Gives its number, by the order of mounts.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Gives the kernel's id of its mount.
+    pub fn mount(&self) -> u64 {
+        self.mount
+    }
+
+    /// Gives the table of its nodes, when the kernel has no lasting handles for them.
+    pub fn own(&self) -> Option<&OwnNodes> {
+        match &self.naming {
+            Naming::Kernel => None,
+            Naming::Own(nodes) => Some(nodes),
+        }
+    }
+
+    /// Gives its root directory; ESTALE while it is being unmounted.
+    pub fn root(&self) -> Result<Arc<OwnedFd>> {
+        self.root.read().clone().ok_or(Errno::STALE)
+    }
+
+    /// Gives the node of its root.
+    pub fn root_node(&self) -> Result<NodeRecord> {
+        match &self.naming {
+            Naming::Kernel => self.kernel_node(self.root()?.as_fd(), c""),
+            Naming::Own(_) => Ok(self.own_node(ROOT)),
+        }
+    }
+
+    /// Gives the root's path in the appliance.
+    pub fn root_path(&self) -> Result<PathBuf> {
+        use std::os::unix::ffi::OsStringExt;
+        let path = rustix::fs::readlink(proc_path(&self.root()?), Vec::new())?;
+        Ok(PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes())))
+    }
+
+    /// Lets go of everything that would keep it from being unmounted.
+    pub fn suspend(&self) {
+        self.root.write().take();
+        if let Naming::Own(nodes) = &self.naming {
+            nodes.close_all();
+        }
+    }
+
+    /// Goes on after [`Filesystem::suspend`].
+    pub fn resume(&self, root: OwnedFd) -> Result<()> {
+        if let Naming::Own(nodes) = &self.naming {
+            nodes.set_root(open_path(&root)?);
+        }
+        *self.root.write() = Some(Arc::new(root));
+        Ok(())
+    }
+
+    /// Names an entry of `directory`, or `directory` itself when `name` is empty, by the kernel's handle.
+    pub fn kernel_node(&self, directory: BorrowedFd<'_>, name: &CStr) -> Result<NodeRecord> {
+        let handle = sys::name_to_handle(directory, name)?;
+        let kind = u8::try_from(handle.kind()).map_err(|_| Errno::OPNOTSUPP)?;
+        let mut bytes = Vec::with_capacity(2 + handle.bytes().len());
+        bytes.extend([KERNEL_TAG, kind]);
+        bytes.extend_from_slice(handle.bytes());
+        Ok(NodeRecord { filesystem: self.number, handle: bytes.into_boxed_slice() })
+    }
+
+    /// Names a node by its number in the table of own nodes.
+    pub fn own_node(&self, id: u64) -> NodeRecord {
+        let mut bytes = [0; 9];
+        bytes[0] = OWN_TAG;
+        bytes[1..].copy_from_slice(&id.to_be_bytes());
+        NodeRecord { filesystem: self.number, handle: Box::new(bytes) }
+    }
+
+    /// Finds a node by its handle; ESTALE when there is none with that handle.
+    pub fn find(&self, handle: &[u8]) -> Result<Found> {
+        match (handle, &self.naming) {
+            ([KERNEL_TAG, ..], Naming::Kernel) => self.open_kernel(handle, OFlags::PATH).map(Found::Opened),
+            ([OWN_TAG, ..], Naming::Own(nodes)) => nodes.open(own_id(handle)?).map(Found::Kept),
+            _ => Err(Errno::STALE),
+        }
+    }
+
+    /// Opens a regular file or directory by its handle. Other kinds of files may be opened too, without waiting for
+    /// anybody; the caller has to look what it got.
+    pub fn open(&self, handle: &[u8], flags: OFlags) -> Result<OwnedFd> {
+        let flags = flags | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match (handle, &self.naming) {
+            ([KERNEL_TAG, ..], Naming::Kernel) => self.open_kernel(handle, flags),
+            ([OWN_TAG, ..], Naming::Own(nodes)) => {
+                rustix::fs::open(proc_path(&nodes.open(own_id(handle)?)?), flags, Mode::empty())
+            }
+            _ => Err(Errno::STALE),
+        }
+    }
+
+    fn open_kernel(&self, handle: &[u8], flags: OFlags) -> Result<OwnedFd> {
+        let (kind, bytes) = match handle {
+            [_, kind, bytes @ ..] if !bytes.is_empty() => (i32::from(*kind), bytes),
+            _ => return Err(Errno::STALE),
+        };
+        let handle = FileHandle::new(kind, bytes).ok_or(Errno::STALE)?;
+        sys::open_by_handle(self.root()?.as_fd(), &handle, flags)
+    }
+
+    /// Makes the number by which a node is known among all file systems.
+    pub fn inode_number(&self, handle: &[u8], stat: &Statx) -> u64 {
+        let (subvolume, inode) = match (handle, &self.naming) {
+            ([KERNEL_TAG, _, bytes @ ..], Naming::Kernel) if self.is_btrfs => {
+                let subvolume = btrfs_subvolume(bytes);
+                (if subvolume == self.subvolume { 0 } else { subvolume }, stat.stx_ino)
+            }
+            ([OWN_TAG, ..], Naming::Own(nodes)) => {
+                let known = own_id(handle).ok().and_then(|id| nodes.inode(id));
+                (0, known.unwrap_or(stat.stx_ino))
+            }
+            _ => (0, stat.stx_ino),
+        };
+        inode_number::unique(self.number, subvolume, inode)
+    }
+
+    /// Says whether files can have extended attributes here, as far as is known.
+    pub fn has_xattrs(&self) -> bool {
+        self.has_xattrs.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the file system has no extended attributes at all.
+    pub fn set_without_xattrs(&self) {
+        self.has_xattrs.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Makes a number of a node's handle that differs between nodes that had the same inode number one after the other: the
+/// kernel's handles hold a generation, the daemon's own are not given out twice.
+pub fn generation(handle: &[u8]) -> u64 {
+    let mut hash = Hash::new();
+    hash.add(handle);
+    hash.value()
+}
+
+/// Takes the number out of an own node's handle.
+pub fn own_id(handle: &[u8]) -> Result<u64> {
+    match handle {
+        [OWN_TAG, id @ ..] => id.try_into().map(u64::from_be_bytes).map_err(|_| Errno::STALE),
+        _ => Err(Errno::STALE),
+    }
+}
+
+/// Gives the root's handle, if handles of this kind of file system last and open what they were made of.
+fn lasting_handle(root: &OwnedFd, kind: u64) -> Option<FileHandle> {
+    if matches!(kind, FUSE_MAGIC | MSDOS_MAGIC | EXFAT_MAGIC) {
+        return None;
+    }
+    let handle = sys::name_to_handle(root.as_fd(), c"").ok()?;
+    u8::try_from(handle.kind()).ok()?;
+    sys::open_by_handle(root.as_fd(), &handle, OFlags::PATH).ok()?;
+    Some(handle)
+}
+
+/// Says whether inode numbers of a kind of file system without lasting handles last themselves.
+fn inodes(kind: u64) -> Inodes {
+    match kind {
+        // FAT has no numbers on the disk; the kernel makes them up anew each time a file enters its cache.
+        MSDOS_MAGIC | EXFAT_MAGIC => Inodes::Passing,
+        _ => Inodes::Lasting,
+    }
+}
+
+/// Reads the subvolume out of a btrfs handle (struct btrfs_fid: object, then root, each eight bytes).
+fn btrfs_subvolume(handle: &[u8]) -> u64 {
+    let bytes = handle.get(8..16).and_then(|bytes| bytes.try_into().ok());
+    bytes.map_or(0, u64::from_le_bytes)
+}
+
+/// Opens the same directory again without the right to read it, as the table of own nodes keeps it.
+fn open_path(directory: &OwnedFd) -> Result<OwnedFd> {
+    rustix::fs::openat(directory, c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
