@@ -214,7 +214,7 @@ mod tests {
             ("mkfs.xfs", &["-q", "-f"], 320, "xfs"),
             ("mkfs.btrfs", &["-q"], 128, "btrfs"),
             ("mkfs.vfat", &[], 4, "vfat"),
-            ("mkfs.exfat", &["-q"], 8, "exfat"),
+            ("mkfs.exfat", &[], 8, "exfat"),
             ("mkfs.ntfs", &["-QFq"], 8, "ntfs"),
             ("mkfs.f2fs", &["-q"], 64, "f2fs"),
             ("mkfs.minix", &[], 1, "minix"),
