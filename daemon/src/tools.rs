@@ -1,10 +1,11 @@
 //! Runs the programs of the tools image: file system tools, blkid, parted.
 //!
-//! A run is data first ([`Command`]), so that tests can compare it; then it happens with a cleared environment, no
-//! input, bounded output and a deadline. Which program a procedure needs is the business of its topic.
+//! A run is data first ([`Command`]), so that tests can compare it; then it happens with a cleared environment, bounded
+//! input and output and a deadline. Which program a procedure needs is the business of its topic.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ExitStatus, Stdio};
@@ -21,6 +22,9 @@ use crate::sysroot::failed;
 
 /// Where programs are looked for in the appliance.
 const APPLIANCE_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The most input that can be given: what a pipe holds without anybody reading it (pipe(7): at least a page).
+pub const INPUT_BYTES_MAX: usize = 4096;
 
 /// The most output that is read: what fits a message.
 const OUTPUT_BYTES_MAX: usize = 4 << 20;
@@ -39,13 +43,19 @@ pub const WORK_DEADLINE: Duration = Duration::from_secs(6 * 3600);
 pub struct Command {
     program: String,
     arguments: Vec<OsString>,
+    input: String,
     deadline: Duration,
 }
 
 impl Command {
-    /// Names the program, to be run without arguments within [`QUERY_DEADLINE`].
+    /// Names the program, to be run without arguments and input within [`QUERY_DEADLINE`].
     pub fn new(program: &str) -> Command {
-        Command { program: program.to_owned(), arguments: Vec::new(), deadline: QUERY_DEADLINE }
+        Command {
+            program: program.to_owned(),
+            arguments: Vec::new(),
+            input: String::new(),
+            deadline: QUERY_DEADLINE,
+        }
     }
 
     /// Adds an argument.
@@ -61,6 +71,12 @@ impl Command {
         arguments.into_iter().fold(self, Command::arg)
     }
 
+    /// Sets what it reads, up to [`INPUT_BYTES_MAX`].
+    #[must_use]
+    pub fn input(self, input: impl Into<String>) -> Command {
+        Command { input: input.into(), ..self }
+    }
+
     /// Sets how long it may run before it is killed.
     #[must_use]
     pub fn deadline(self, deadline: Duration) -> Command {
@@ -72,7 +88,8 @@ impl Command {
 impl Display for Command {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.program)?;
-        self.arguments.iter().try_for_each(|argument| write!(out, " {}", argument.to_string_lossy()))
+        self.arguments.iter().try_for_each(|argument| write!(out, " {}", argument.to_string_lossy()))?;
+        if self.input.is_empty() { Ok(()) } else { write!(out, " <<< {:?}", self.input) }
     }
 }
 
@@ -164,13 +181,16 @@ impl Tools {
     }
 
     fn start(&self, command: &Command) -> Result<Running, Failure> {
+        if command.input.len() > INPUT_BYTES_MAX {
+            return Err(Failure::plain(format!("{}: its input is over 4 KiB", command.program)));
+        }
         let spawned = std::process::Command::new(&command.program)
             .args(&command.arguments)
             .env_clear()
             .env("PATH", &self.path)
             .env("LC_ALL", "C")
             .current_dir("/")
-            .stdin(Stdio::null())
+            .stdin(if command.input.is_empty() { Stdio::null() } else { Stdio::piped() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A group of its own, so that the deadline ends its children too.
@@ -182,7 +202,16 @@ impl Tools {
             }
             _ => Failure::io(&error, format_args!("run {}", command.program)),
         })?;
-        Ok(Running { child, status: None })
+        let mut running = Running { child, status: None };
+        if let Some(mut stdin) = running.child.stdin.take() {
+            // A program that ends without reading its input says why by its status.
+            let written = stdin.write_all(command.input.as_bytes());
+            written.or_else(|error| match error.kind() {
+                std::io::ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(Failure::io(&error, format_args!("write to {}", command.program))),
+            })?;
+        }
+        Ok(running)
     }
 }
 
@@ -303,6 +332,15 @@ mod tests {
     fn output_errors_and_status_are_given_apart() {
         let output = Tools::host().run(&shell("echo out; echo err >&2; exit 3")).unwrap();
         assert_eq!(output, Output { status: 3, stdout: b"out\n".to_vec(), stderr: b"err\n".to_vec() });
+    }
+
+    #[test]
+    fn input_is_given_and_ended() {
+        let output = Tools::host().succeed(&Command::new("cat").input("label: gpt\n")).unwrap();
+        assert_eq!(output, b"label: gpt\n");
+        assert_eq!(Tools::host().succeed(&Command::new("cat")).unwrap(), b"");
+        assert!(Tools::host().run(&Command::new("true").input("x".repeat(INPUT_BYTES_MAX))).is_ok());
+        assert!(Tools::host().run(&Command::new("cat").input("x".repeat(INPUT_BYTES_MAX + 1))).is_err());
     }
 
     #[test]

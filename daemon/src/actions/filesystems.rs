@@ -152,6 +152,12 @@ impl Server {
         }
     }
 
+    /// Asks what one device holds.
+    pub(super) fn probe(&self, node: &Path) -> Result<probe::Probed, Failure> {
+        let node = node.to_owned();
+        Ok(self.contents([&node].into_iter())?.remove(&node).unwrap_or_default())
+    }
+
     fn tag(&self, device: &DeviceName, tag: Tag) -> Result<ByteString, Failure> {
         let value = self.tag_of_node(&self.devices.resolve(device)?, tag)?;
         ByteString::new(&value).map_err(|error| Failure::plain(format!("{device}: blkid's answer: {error}")))

@@ -1,6 +1,9 @@
-//! Partition tables and their partitions: parted reads and changes them, the kernel knows what a partition is part of.
+//! Partition tables and their partitions: the kernel and blkid tell what there is, sfdisk changes it.
+//!
+//! parted is not used: as Debian builds it, it needs a shell, which the appliance does not have.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -13,19 +16,13 @@ use guestfs_api::{Errno, Failure};
 use super::arguments::non_negative;
 use crate::server::Server;
 use crate::sysroot::failed;
-use crate::tools::Command;
 
 mod kernel;
-mod parted;
+mod mbr;
+mod table;
 
 pub(super) use kernel::KernelDevice;
-
-/// Where a partition that covers a disk begins: what SSDs and RAIDs are aligned to, in bytes.
-const ALIGNMENT_BYTES: u32 = 1 << 20;
-
-/// What such a partition leaves at the end of the disk, in sectors: GPT's second header and table take 33 of them, and
-/// a disk with another table can still be converted.
-const SECTORS_LEFT: u32 = 128;
+use table::{Disk, PartitionKind, TableKind};
 
 /// How long to wait for the nodes of new partitions.
 const NODES_DEADLINE: Duration = Duration::from_secs(10);
@@ -36,11 +33,20 @@ impl Partitions for Server {
     }
 
     fn part_list(&self, device: &DeviceName) -> Result<Vec<Partition>, Failure> {
-        Ok(self.partition_table(device)?.partitions)
+        let node = self.devices.resolve(device)?;
+        let mut partitions = KernelDevice::new(&node).partitions();
+        if partitions.is_empty() {
+            // That there is a table at all is for blkid to say.
+            self.table_kind(device, &node)?;
+            return Ok(partitions);
+        }
+        let disk = open(device, &node)?;
+        mbr::widen_extended(&mut partitions, &first_sector(device, &disk)?, sector_bytes(device, &disk)?);
+        Ok(partitions)
     }
 
     fn part_get_parttype(&self, device: &DeviceName) -> Result<String, Failure> {
-        Ok(self.partition_table(device)?.kind)
+        self.table_kind(device, &self.devices.resolve(device)?)
     }
 
     fn part_to_dev(&self, partition: &DeviceName) -> Result<DeviceName, Failure> {
@@ -57,8 +63,10 @@ impl Partitions for Server {
     }
 
     fn part_init(&self, device: &DeviceName, parttype: &str) -> Result<(), Failure> {
-        let kind = parted::table_kind(parttype)?;
-        self.change_table(device, &["mklabel", kind])
+        let kind = TableKind::named(parttype)?;
+        let node = self.devices.resolve(device)?;
+        self.tools.succeed(&table::make(&node, kind))?;
+        wait_for_nodes(&node)
     }
 
     fn part_add(
@@ -68,18 +76,27 @@ impl Partitions for Server {
         startsect: i64,
         endsect: i64,
     ) -> Result<(), Failure> {
-        let kind = parted::partition_kind(prlogex)?;
+        let kind = PartitionKind::named(prlogex)?;
         let start = non_negative("part_add", "startsect", startsect)?;
-        self.change_table(device, &["mkpart", kind, &format!("{start}s"), &format!("{endsect}s")])
+        let node = self.devices.resolve(device)?;
+        let disk = open(device, &node)?;
+        let range = disk_of(device, &disk)?.range(start, endsect)?;
+        // sfdisk would make a table where there is none.
+        let is_mbr = self.table_kind(device, &node)? == "msdos";
+        if is_mbr {
+            mbr::check_place(kind, start, &first_sector(device, &disk)?)?;
+        }
+        drop(disk);
+        self.tools.succeed(&table::add(&node, kind, is_mbr, range))?;
+        wait_for_nodes(&node)
     }
 
     fn part_disk(&self, device: &DeviceName, parttype: &str) -> Result<(), Failure> {
-        let kind = parted::table_kind(parttype)?;
-        // A partition of GPT has a name where others have a kind.
-        let name = if kind == "gpt" { "p1" } else { "primary" };
-        let start = ALIGNMENT_BYTES / self.sector_bytes(device)?;
-        let (start, end) = (format!("{start}s"), format!("-{SECTORS_LEFT}s"));
-        self.change_table(device, &["mklabel", kind, "mkpart", name, &start, &end])
+        let kind = TableKind::named(parttype)?;
+        let node = self.devices.resolve(device)?;
+        let range = disk_of(device, &open(device, &node)?)?.whole()?;
+        self.tools.succeed(&table::make_with_one(&node, kind, range))?;
+        wait_for_nodes(&node)
     }
 
     fn part_del(&self, device: &DeviceName, partnum: i32) -> Result<(), Failure> {
@@ -88,33 +105,48 @@ impl Partitions for Server {
                 "part_del: {partnum} is no number of a partition: they begin at 1"
             )));
         }
-        self.change_table(device, &["rm", &partnum.to_string()])
+        let node = self.devices.resolve(device)?;
+        self.tools.succeed(&table::remove(&node, partnum))?;
+        wait_for_nodes(&node)
     }
 }
 
 impl Server {
-    fn partition_table(&self, device: &DeviceName) -> Result<parted::Table, Failure> {
-        let node = self.devices.resolve(device)?;
-        let output = self.tools.succeed(&parted::command(&node).args(["unit", "b", "print"]))?;
-        parted::Table::parse(&output)
-            .ok_or_else(|| Failure::plain(format!("{device}: parted's answer is not what it should be")))
+    /// Names the type of a disk's partition table as the protocol does; fails when there is none.
+    fn table_kind(&self, device: &DeviceName, node: &Path) -> Result<String, Failure> {
+        let probed = self.probe(node)?;
+        match (probed.table(), probed.has_filesystem()) {
+            (Some(name), _) => Ok(table::protocol_name(name).to_owned()),
+            // A disk that is one file system, in parted's words.
+            (None, true) => Ok("loop".to_owned()),
+            (None, false) => {
+                Err(Failure::plain(format!("{device}: no partition table is on it: make one first")))
+            }
+        }
     }
+}
 
-    /// Has parted do what `script` says, and waits until the kernel has the nodes of the partitions there are then.
-    fn change_table(&self, device: &DeviceName, script: &[&str]) -> Result<(), Failure> {
-        let node = self.devices.resolve(device)?;
-        self.tools.succeed(&parted::command(&node).args(script))?;
-        wait_for_nodes(&node)
-    }
+fn open(device: &DeviceName, node: &Path) -> Result<File, Failure> {
+    File::open(node).map_err(|error| Failure::io(&error, format_args!("open {device}")))
+}
 
-    /// Gives the size of a device's sectors in bytes; no less than 512.
-    fn sector_bytes(&self, device: &DeviceName) -> Result<u32, Failure> {
-        let node = self.devices.resolve(device)?;
-        let file = File::open(node).map_err(|error| Failure::io(&error, format_args!("open {device}")))?;
-        let bytes = rustix::fs::ioctl_blksszget(&file)
-            .map_err(|error| failed(error, format_args!("sector size of {device}")))?;
-        Ok(bytes.clamp(512, ALIGNMENT_BYTES))
-    }
+fn disk_of(device: &DeviceName, disk: &File) -> Result<Disk, Failure> {
+    let fail = |error| failed(error, format_args!("size of {device}"));
+    let bytes = rustix::fs::seek(disk, rustix::fs::SeekFrom::End(0)).map_err(fail)?;
+    Ok(Disk { bytes, sector_bytes: sector_bytes(device, disk)? })
+}
+
+/// Gives the size of a disk's sectors in bytes.
+fn sector_bytes(device: &DeviceName, disk: &File) -> Result<u32, Failure> {
+    rustix::fs::ioctl_blksszget(disk)
+        .map_err(|error| failed(error, format_args!("sector size of {device}")))
+        .map(|bytes| bytes.max(table::SECTOR_BYTES_MIN))
+}
+
+fn first_sector(device: &DeviceName, disk: &File) -> Result<mbr::Sector, Failure> {
+    let mut sector = [0; mbr::SECTOR_BYTES];
+    disk.read_exact_at(&mut sector, 0).map_err(|error| Failure::io(&error, format_args!("read {device}")))?;
+    Ok(sector)
 }
 
 fn no_partition(device: &DeviceName) -> Failure {
@@ -124,7 +156,7 @@ fn no_partition(device: &DeviceName) -> Failure {
 /// Waits until each partition that the kernel lists for a disk has its node beside the disk's.
 fn wait_for_nodes(disk: &Path) -> Result<(), Failure> {
     let deadline = Instant::now() + NODES_DEADLINE;
-    let partitions = KernelDevice::new(disk).partitions();
+    let partitions = KernelDevice::new(disk).partition_names();
     while let Some(missing) = partitions.iter().find(|name| !disk.with_file_name(name).exists()) {
         if Instant::now() > deadline {
             return Err(Failure::errno(Errno::ETIMEDOUT, format_args!("wait for the node of {missing}")));

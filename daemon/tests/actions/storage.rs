@@ -79,5 +79,8 @@ fn subvolumes_are_made_below_a_directory_of_the_guest() {
     let options = BtrfsSubvolumeCreateOptions::default();
     assert_eq!(errno(guest.server.btrfs_subvolume_create(&path("/missing/new"), &options)), Errno::ENOENT);
     assert_eq!(errno(guest.server.btrfs_subvolume_create(&path("/"), &options)), Errno::EEXIST);
-    assert_eq!(errno(guest.server.btrfs_subvolume_list(&MountableOrPath::Path(path("/missing")))), Errno::ENOENT);
+    assert_eq!(
+        errno(guest.server.btrfs_subvolume_list(&MountableOrPath::Path(path("/missing")))),
+        Errno::ENOENT
+    );
 }

@@ -69,10 +69,7 @@ fn attributes_of_a_link_are_its_own() {
     server.lremovexattr(&bytes("trusted.link"), &path("/link")).unwrap();
     assert_eq!(only_ours(server.lgetxattrs(&path("/link")).unwrap()), []);
     // No user may keep attributes on a link: xattr(7).
-    assert_eq!(
-        errno(server.lsetxattr(&bytes("user.x"), &bytes("x"), 1, &path("/link"))),
-        Errno::EPERM
-    );
+    assert_eq!(errno(server.lsetxattr(&bytes("user.x"), &bytes("x"), 1, &path("/link"))), Errno::EPERM);
 }
 
 #[test]

@@ -95,6 +95,16 @@ impl Probed {
         }
     }
 
+    /// Gives blkid's name for the partition table on the device.
+    pub fn table(&self) -> Option<&str> {
+        self.text("PTTYPE")
+    }
+
+    /// Says whether there is a file system, or anything else that has a type.
+    pub fn has_filesystem(&self) -> bool {
+        self.fields.contains_key("TYPE")
+    }
+
     /// Says whether a tag may have this value: blkid writes unusual bytes in a form that differs between versions.
     pub fn may_have(&self, tag: Tag, value: &str) -> bool {
         let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);

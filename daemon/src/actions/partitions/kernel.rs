@@ -2,8 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
+use guestfs_api::records::Partition;
+
 /// Where the kernel describes block devices: links to directories, a partition's inside its disk's.
 const BLOCK_DEVICES: &str = "/sys/class/block";
+
+/// What the kernel counts starts and sizes in, whatever sectors a disk has, in bytes.
+const UNIT_BYTES: i64 = 512;
 
 /// What the kernel says about a block device.
 pub struct KernelDevice {
@@ -22,7 +27,7 @@ impl KernelDevice {
 
     /// Gives a partition's number; `None` for whole disks.
     pub fn number(&self) -> Option<i32> {
-        std::fs::read_to_string(self.directory.join("partition")).ok()?.trim().parse().ok()
+        self.read("partition")
     }
 
     /// Gives the kernel's name for the disk that a partition is part of; `None` for whole disks.
@@ -33,10 +38,32 @@ impl KernelDevice {
     }
 
     /// Gives the kernel's names for a disk's partitions.
-    pub fn partitions(&self) -> Vec<String> {
+    pub fn partition_names(&self) -> Vec<String> {
         let entries = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let partitions = entries.filter(|entry| entry.path().join("partition").exists());
         partitions.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    /// Lists a disk's partitions in the order of their numbers.
+    pub fn partitions(&self) -> Vec<Partition> {
+        let mut partitions: Vec<_> = self
+            .partition_names()
+            .into_iter()
+            .filter_map(|name| KernelDevice { directory: self.directory.join(name) }.partition())
+            .collect();
+        partitions.sort_unstable_by_key(|partition| partition.part_num);
+        partitions
+    }
+
+    fn partition(&self) -> Option<Partition> {
+        let bytes = |file| self.read::<i64>(file)?.checked_mul(UNIT_BYTES);
+        let (part_start, part_size) = (bytes("start")?, bytes("size")?);
+        let part_end = part_start.checked_add(part_size)?.checked_sub(1)?;
+        Some(Partition { part_num: self.number()?, part_start, part_size, part_end })
+    }
+
+    fn read<T: std::str::FromStr>(&self, file: &str) -> Option<T> {
+        std::fs::read_to_string(self.directory.join(file)).ok()?.trim().parse().ok()
     }
 }
 
@@ -51,6 +78,8 @@ mod tests {
         for (name, number) in [("nvme0n1p1", "1\n"), ("nvme0n1p12", "12\n")] {
             std::fs::create_dir_all(disk.join(name)).unwrap();
             std::fs::write(disk.join(name).join("partition"), number).unwrap();
+            std::fs::write(disk.join(name).join("start"), "2048\n").unwrap();
+            std::fs::write(disk.join(name).join("size"), "16\n").unwrap();
             std::os::unix::fs::symlink(disk.join(name), sys.path().join(name)).unwrap();
         }
         std::fs::create_dir(disk.join("queue")).unwrap();
@@ -64,7 +93,7 @@ mod tests {
         let partition = KernelDevice::described_in(sys.path(), Path::new("/dev/nvme0n1p12"));
         assert_eq!(partition.number(), Some(12));
         assert_eq!(partition.disk().as_deref(), Some("nvme0n1"));
-        assert_eq!(partition.partitions(), Vec::<String>::new());
+        assert_eq!(partition.partitions(), []);
     }
 
     #[test]
@@ -73,9 +102,17 @@ mod tests {
         let disk = KernelDevice::described_in(sys.path(), Path::new("/dev/nvme0n1"));
         assert_eq!(disk.number(), None);
         assert_eq!(disk.disk(), None);
-        let mut partitions = disk.partitions();
-        partitions.sort();
-        assert_eq!(partitions, ["nvme0n1p1", "nvme0n1p12"]);
+        let mut names = disk.partition_names();
+        names.sort();
+        assert_eq!(names, ["nvme0n1p1", "nvme0n1p12"]);
+        let (part_start, part_size) = (1 << 20, 8192);
+        let expected = [1, 12].map(|part_num| Partition {
+            part_num,
+            part_start,
+            part_size,
+            part_end: part_start + part_size - 1,
+        });
+        assert_eq!(disk.partitions(), expected);
     }
 
     #[test]
