@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches, Parser};
+use guestfs::appliance::vm::{BadBlockSize, Drive, UnknownFormat};
 use thiserror::Error;
 
 use crate::config::Config;
 use crate::mount_options::{self, MountOptionError, MountOptions};
-use crate::request::{
-    Access, BlockSize, DriveRequest, GuestMount, GuestMountError, MountRequest, ReadySignals,
-};
+use crate::request::{Access, BlockSize, Format, GuestMount, GuestMountError, MountRequest, ReadySignals};
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -73,9 +72,11 @@ pub enum CliError {
     /// `--format` or `--blocksize` behind the last `-a`.
     #[error("{0} has no image to apply to; give it before the -a it is meant for")]
     AfterLastDrive(&'static str),
-    /// A sector size QEMU and the guest cannot have.
-    #[error("--blocksize={0}: a disk's block size is 512 or 4096")]
-    BlockSize(String),
+    /// No `-m` for the root of the guest's tree.
+    #[error(
+        "no filesystem for / given; one -m must be without a mountpoint, as in: -m /dev/sda2 -m /dev/sda1:/boot"
+    )]
+    NoRoot,
     /// A `-m` that is not understood.
     #[error(transparent)]
     GuestMount(#[from] GuestMountError),
@@ -138,16 +139,16 @@ struct Arguments {
     /// Take the images that follow as this format (raw, qcow2...); without a value, find it out again
     #[arg(
         long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "",
-        action = ArgAction::Append
+        action = ArgAction::Append, value_parser = format
     )]
-    format: Vec<String>,
+    format: Vec<Given<Format>>,
 
     /// Give the disks that follow this sector size (512 or 4096); without a value, the usual one again
     #[arg(
         long, value_name = "BYTES", num_args = 0..=1, require_equals = true, default_missing_value = "",
-        action = ArgAction::Append
+        action = ArgAction::Append, value_parser = block_size
     )]
-    blocksize: Vec<String>,
+    blocksize: Vec<Given<BlockSize>>,
 
     /// Write one NUL byte to this open descriptor when the mount is usable, then close it
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(0..), overrides_with = "fd")]
@@ -262,7 +263,7 @@ impl Arguments {
     fn into_request(mut self, matches: &ArgMatches, config: Config) -> Result<MountRequest, CliError> {
         let options = MountOptions::parse(&self.option)?;
         let access = self.access(&options, config)?;
-        let drives = self.drives(matches)?;
+        let drives = self.drives(matches, access)?;
         let mounts =
             self.mount.iter().map(|value| GuestMount::parse(value)).collect::<Result<Vec<_>, _>>()?;
         if drives.is_empty() {
@@ -271,13 +272,16 @@ impl Arguments {
         if mounts.is_empty() {
             return Err(CliError::NoMount);
         }
+        if !mounts.iter().any(GuestMount::is_root) {
+            return Err(CliError::NoRoot);
+        }
         let count = self.mountpoint.len();
         let Some(mountpoint) = self.mountpoint.pop().filter(|_| count == 1) else {
             return Err(CliError::Mountpoints { count });
         };
         let cache_lifetime = match self.dir_cache_timeout {
             Some(seconds) => Duration::from_secs(seconds.into()),
-            None if access.is_read_only() => CACHE_LIFETIME_READ_ONLY,
+            None if access == Access::ReadOnly => CACHE_LIFETIME_READ_ONLY,
             None => CACHE_LIFETIME_READ_WRITE,
         };
         Ok(MountRequest {
@@ -318,28 +322,47 @@ impl Arguments {
     }
 
     /// Pairs each `-a` with the `--format` and `--blocksize` that stand nearest before it.
-    fn drives(&mut self, matches: &ArgMatches) -> Result<Vec<DriveRequest>, CliError> {
+    fn drives(&mut self, matches: &ArgMatches, access: Access) -> Result<Vec<Drive>, CliError> {
         let formats = placed(matches, "format", std::mem::take(&mut self.format));
         let block_sizes = placed(matches, "blocksize", std::mem::take(&mut self.blocksize));
         let images = placed(matches, "add", std::mem::take(&mut self.add));
         let last = images.last().map_or(0, |(index, _)| *index);
-        for (option, given) in [("--format", &formats), ("--blocksize", &block_sizes)] {
-            if given.last().is_some_and(|(index, _)| *index > last) {
+        for (option, given) in [
+            ("--format", formats.last().map(|given| given.0)),
+            ("--blocksize", block_sizes.last().map(|given| given.0)),
+        ] {
+            if given.is_some_and(|index| index > last) {
                 return Err(CliError::AfterLastDrive(option));
             }
         }
-        images
-            .into_iter()
-            .map(|(index, image)| {
-                let before = |given: &[(usize, String)]| {
-                    let nearest = given.iter().rev().find(|(place, _)| *place < index);
-                    nearest.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
-                };
-                let block_size = before(&block_sizes).map(|value| block_size(&value)).transpose()?;
-                Ok(DriveRequest { image, format: before(&formats), block_size })
-            })
-            .collect()
+        let drive = |(index, image)| Drive {
+            format: nearest_before(&formats, index),
+            block_size: nearest_before(&block_sizes, index),
+            ..Drive::new(image, access)
+        };
+        Ok(images.into_iter().map(drive).collect())
     }
+}
+
+/// The value of an option that can be given without one, to have the usual again.
+#[derive(Debug, Clone, Copy)]
+struct Given<T>(Option<T>);
+
+fn format(value: &str) -> Result<Given<Format>, UnknownFormat> {
+    if value.is_empty() { Ok(Given(None)) } else { value.parse().map(|format| Given(Some(format))) }
+}
+
+fn block_size(value: &str) -> Result<Given<BlockSize>, BadBlockSize> {
+    match value {
+        "" => Ok(Given(None)),
+        // A number that is none is not a block size either.
+        _ => BlockSize::try_from(value.parse().unwrap_or(0)).map(|size| Given(Some(size))),
+    }
+}
+
+/// Finds the last value given before `index`; `None` also when that was an option without a value.
+fn nearest_before<T: Copy>(given: &[(usize, Given<T>)], index: usize) -> Option<T> {
+    given.iter().rev().find(|(place, _)| *place < index).and_then(|(_, given)| given.0)
 }
 
 /// Gives each value of a repeated option its place on the command line, in order.
@@ -349,14 +372,6 @@ fn placed<T>(matches: &ArgMatches, option: &str, values: Vec<T>) -> Vec<(usize, 
             matches.indices_of(option).into_iter().flatten().zip(values).collect()
         }
         _ => Vec::new(),
-    }
-}
-
-fn block_size(value: &str) -> Result<BlockSize, CliError> {
-    match value {
-        "512" => Ok(BlockSize::Bytes512),
-        "4096" => Ok(BlockSize::Bytes4096),
-        _ => Err(CliError::BlockSize(value.to_owned())),
     }
 }
 
@@ -412,8 +427,8 @@ mod tests {
         request(words).unwrap_err().to_string()
     }
 
-    fn drive(image: &str, format: Option<&str>, block_size: Option<BlockSize>) -> DriveRequest {
-        DriveRequest { image: image.into(), format: format.map(str::to_owned), block_size }
+    fn drive(image: &str, format: Option<Format>, block_size: Option<BlockSize>) -> Drive {
+        Drive { format, block_size, ..Drive::new(image, Access::ReadOnly) }
     }
 
     #[test]
@@ -464,9 +479,10 @@ mod tests {
             "/mnt",
         ])
         .unwrap();
-        assert_eq!(request.drives, [drive("a", Some("raw"), Some(BlockSize::Bytes4096))]);
+        let expected = drive("a", Some(Format::Raw), Some(BlockSize::Bytes4096));
+        assert_eq!(request.drives, [Drive { access: Access::ReadWrite, ..expected }]);
         assert_eq!(request.mounts.len(), 2);
-        assert_eq!(request.mounts[1].mountpoint, "/home");
+        assert_eq!(request.mounts[1].mountpoint.as_bytes(), b"/home");
         assert_eq!(request.access, Access::ReadWrite);
         assert_eq!(request.options, MountOptions::parse(&["allow_other,uid=5".into()]).unwrap());
         assert_eq!(request.cache_lifetime, Duration::from_secs(5));
@@ -502,10 +518,10 @@ mod tests {
             request.drives,
             [
                 drive("probed", None, None),
-                drive("b", Some("qcow2"), None),
-                drive("c", Some("qcow2"), big),
+                drive("b", Some(Format::Qcow2), None),
+                drive("c", Some(Format::Qcow2), big),
                 drive("d", None, big),
-                drive("e", Some("raw"), None),
+                drive("e", Some(Format::Raw), None),
             ]
         );
     }
@@ -520,10 +536,9 @@ mod tests {
         assert!(
             message(&[&words[..], &["--blocksize=512"]].concat()).starts_with("--blocksize has no image")
         );
-        assert_eq!(
-            message(&[&["--blocksize=1024"], &words[..]].concat()),
-            "--blocksize=1024: a disk's block size is 512 or 4096"
-        );
+        for value in ["--blocksize=1024", "--blocksize=x", "--format=what"] {
+            assert!(matches!(request(&[&[value], &words[..]].concat()), Err(CliError::Usage(_))), "{value}");
+        }
     }
 
     #[test]
@@ -537,7 +552,7 @@ mod tests {
         let mut words = arguments(&["-m", "/dev/sda1", "/mnt", "-a"]);
         words.push(OsString::from_vec(b"/caf\xe9.img".to_vec()));
         let Invocation::Mount(request) = parse(words, Config::default()).unwrap() else { panic!() };
-        assert_eq!(request.drives[0].image.as_os_str().as_bytes(), b"/caf\xe9.img");
+        assert_eq!(request.drives[0].path.as_os_str().as_bytes(), b"/caf\xe9.img");
     }
 
     #[test]
@@ -605,6 +620,13 @@ mod tests {
     }
 
     #[test]
+    fn some_filesystem_must_be_the_root() {
+        let words = ["-a", "a", "-m", "/dev/sda1:/boot", "/mnt"];
+        assert!(message(&words).starts_with("no filesystem for / given"));
+        assert_eq!(request(&[&words[..], &["-m", "/dev/sda2"]].concat()).unwrap().mounts.len(), 2);
+    }
+
+    #[test]
     fn what_is_not_possible_yet_says_what_to_do_instead() {
         for (words, start, instead) in [
             (&["-a", "a", "-i", "/mnt"][..], "-i: not possible yet", "-m"),
@@ -660,7 +682,7 @@ mod tests {
     fn a_bad_mount_or_mount_option_is_reported_as_such() {
         assert!(
             message(&["-a", "a", "-m", "sda1", "/mnt"])
-                .contains("-m \"sda1\": a device's name starts with /dev/")
+                .starts_with("-m \"sda1\": device name must start with /dev/")
         );
         assert!(
             message(&["-a", "a", "-m", "/dev/sda", "-o", "what", "/mnt"])

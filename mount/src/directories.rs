@@ -160,12 +160,7 @@ impl<N: GuestNodes> Files<N> {
         let Some(node) = entry.entry.as_ref().filter(|node| is_type_known(&node.attributes)) else {
             return take(listed(What::Unreadable));
         };
-        let known = Known {
-            parent: Some(parent),
-            link_target: entry.link_target.as_ref().map(|target| target.as_bytes().into()),
-            has_no_xattrs: !entry.has_xattrs,
-            no_capability: None,
-        };
+        let known = Known { parent: Some(parent), ..Known::default() };
         let inode = self.inodes.remember(node, known);
         let is_full = take(listed(What::Node(Found { inode, attributes: node.attributes.clone() })));
         if is_full {

@@ -52,9 +52,6 @@ const FORGOTTEN_MAX: usize = 1024;
 /// The extended attribute the kernel asks for before every write, to take it away from a changed program.
 const CAPABILITY: &[u8] = b"security.capability";
 
-/// Attributes whose absence a listing proves. Others may be readable without being listed, as ntfs-3g's are.
-const LISTED_XATTRS: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system.posix_acl_"];
-
 impl<N: GuestNodes> Files<N> {
     /// Starts with the guest's root; fails when nothing is mounted there.
     pub fn new(nodes: N, is_read_only: bool) -> Result<Files<N>, N::Error> {
@@ -137,14 +134,8 @@ impl<N: GuestNodes> Files<N> {
     }
 
     /// Reads the target of a symbolic link.
-    pub fn read_link(&self, number: InodeNumber) -> Result<Arc<[u8]>, Errno> {
-        if let Some(target) = self.inodes.known(number).link_target {
-            return Ok(target);
-        }
-        let target = self.nodes.node_readlink(&*self.inodes.node(number)?).map_err(errno)?;
-        let target: Arc<[u8]> = target.into_bytes().into();
-        self.inodes.update(number, |known| known.link_target = Some(target.clone()));
-        Ok(target)
+    pub fn read_link(&self, number: InodeNumber) -> Result<Vec<u8>, Errno> {
+        self.nodes.node_readlink(&*self.inodes.node(number)?).map_err(errno).map(ByteString::into_bytes)
     }
 
     /// Opens a file with the flags of open(2).
@@ -341,45 +332,33 @@ impl<N: GuestNodes> Files<N> {
         let node = self.inodes.node(number)?;
         let name = byte_string(name)?;
         let result = self.change(|nodes| nodes.node_setxattr(&node, &name, value, flags));
-        self.inodes.update(number, |known| {
-            known.has_no_xattrs = false;
-            known.no_capability = None;
-        });
+        self.inodes.update(number, |known| known.no_capability = None);
         result
     }
 
     /// Reads an extended attribute.
     pub fn xattr(&self, number: InodeNumber, name: &OsStr) -> Result<Vec<u8>, Errno> {
-        let known = self.inodes.known(number);
-        let is_listed = LISTED_XATTRS.iter().any(|prefix| name.as_bytes().starts_with(prefix));
-        if known.has_no_xattrs && is_listed {
-            return Err(Errno::ENODATA);
-        }
         let is_capability = name.as_bytes() == CAPABILITY;
-        if let Some(errno) = known.no_capability.filter(|_| is_capability) {
+        if let Some(errno) = self.inodes.known(number).no_capability.filter(|_| is_capability) {
             return Err(errno);
         }
         let node = self.inodes.node(number)?;
         let changes = self.changes();
         let result = self.nodes.node_getxattr(&node, &byte_string(name)?).map_err(errno);
         if let Err(errno @ (Errno::ENODATA | Errno::ENOTSUP)) = result {
-            if is_capability {
-                self.learn(number, changes, |known| known.no_capability = Some(errno));
-            }
+            // A change that has begun may have made it untrue, and takes it back only when it ends.
+            self.inodes.update(number, |known| {
+                if is_capability && self.changes() == changes {
+                    known.no_capability = Some(errno);
+                }
+            });
         }
         result
     }
 
     /// Lists the names of the extended attributes, each ended by a NUL.
     pub fn xattr_names(&self, number: InodeNumber) -> Result<Vec<u8>, Errno> {
-        if self.inodes.known(number).has_no_xattrs {
-            return Ok(Vec::new());
-        }
-        let changes = self.changes();
         let names = self.nodes.node_listxattr(&*self.inodes.node(number)?).map_err(errno)?;
-        if names.is_empty() {
-            self.learn(number, changes, |known| known.has_no_xattrs = true);
-        }
         Ok(names.iter().flat_map(|name| name.as_bytes().iter().chain(&[0])).copied().collect())
     }
 
@@ -438,16 +417,6 @@ impl<N: GuestNodes> Files<N> {
     fn guest_handle(&self, handle: HandleNumber) -> Result<u64, Errno> {
         let file = self.open_files.get(handle)?;
         file.guest_handle(|node| self.nodes.node_open(node, open_flags::READ).map_err(errno))
-    }
-
-    /// Notes what the guest answered, unless a change has begun since `changes` was read: then it may not be so any
-    /// more, and the change takes back what is noted only when it ends.
-    fn learn(&self, number: InodeNumber, changes: u64, note: impl FnOnce(&mut Known)) {
-        self.inodes.update(number, |known| {
-            if self.changes() == changes {
-                note(known);
-            }
-        });
     }
 
     fn found(&self, entry: NodeEntry, parent: InodeNumber) -> Result<Found, Errno> {

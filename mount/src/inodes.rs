@@ -1,7 +1,7 @@
 //! Keeps, for as long as the kernel holds an inode number, the guest's node behind it.
 //!
-//! The table is bounded by the kernel alone: it says when it forgets. Beside the node stands what is known of it
-//! without asking the guest again, which is exact because this mount is the only writer.
+//! The table is bounded by the kernel alone: it says when it forgets. Beside the node stands the little that only
+//! this mount needs to know of it; what the guest answered is the business of the client's cache.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -48,14 +48,10 @@ struct Inode {
 }
 
 /// What is known of a node without asking.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Known {
     /// The directory in which it was last found.
     pub parent: Option<InodeNumber>,
-    /// The target, of a symbolic link. A link never changes.
-    pub link_target: Option<Arc<[u8]>>,
-    /// True when the node has no extended attributes.
-    pub has_no_xattrs: bool,
     /// The answer to a question for `security.capability`, which the kernel puts before every write.
     pub no_capability: Option<Errno>,
 }
@@ -81,7 +77,6 @@ impl Inodes {
                 inode.lookups += 1;
                 if inode.is(entry) {
                     inode.known.parent = known.parent.or(inode.known.parent);
-                    inode.known.link_target = known.link_target.or(inode.known.link_target.take());
                 } else {
                     // The guest has given the number to another node while the kernel still held the old one.
                     let generation = inode.generation + 1;
@@ -114,7 +109,7 @@ impl Inodes {
 
     /// Returns what is known of a node; nothing when its number is not in the table.
     pub fn known(&self, number: InodeNumber) -> Known {
-        self.table.read().get(&number).map(|inode| inode.known.clone()).unwrap_or_default()
+        self.table.read().get(&number).map(|inode| inode.known).unwrap_or_default()
     }
 
     /// Changes what is known of a node.
@@ -205,11 +200,11 @@ mod tests {
     #[test]
     fn a_number_used_again_has_a_new_generation_and_forgets_what_was_known() {
         let inodes = inodes();
-        let known = Known { has_no_xattrs: true, ..Known::default() };
+        let known = Known { no_capability: Some(Errno::ENODATA), ..Known::default() };
         let old = inodes.remember(&entry(10, b"a", 1), known);
         let new = inodes.remember(&entry(10, b"b", 2), Known::default());
         assert_eq!((old.generation, new.generation), (0, 1));
-        assert!(!inodes.known(new.number).has_no_xattrs);
+        assert_eq!(inodes.known(new.number).no_capability, None);
         assert_eq!(&*inodes.node(new.number).unwrap().handle, b"b");
         assert!(inodes.forget(new.number, 1).is_none(), "the lookups of both are still out");
         assert!(inodes.forget(new.number, 1).is_some());

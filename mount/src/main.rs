@@ -1,2 +1,7 @@
 //! The `guestmount` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    guestmount::run::main(std::env::args_os())
+}

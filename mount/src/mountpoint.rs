@@ -336,7 +336,7 @@ fn kernel_options(connection: i32, options: &MountOptions) -> String {
 /// Makes the flags of mount(2).
 fn kernel_flags(options: &MountOptions, access: Access) -> MsFlags {
     let chosen = [
-        (access.is_read_only(), MsFlags::MS_RDONLY),
+        (access == Access::ReadOnly, MsFlags::MS_RDONLY),
         (!options.allows_suid, MsFlags::MS_NOSUID),
         (!options.allows_devices, MsFlags::MS_NODEV),
         (options.forbids_exec, MsFlags::MS_NOEXEC),
@@ -349,7 +349,7 @@ fn kernel_flags(options: &MountOptions, access: Access) -> MsFlags {
 /// Makes the helper's `-o`; it adds the ids and, for users, `nosuid` and `nodev` itself.
 fn helper_options(options: &MountOptions, access: Access) -> OsString {
     let mut list = fuse_options(options);
-    list.push(if access.is_read_only() { "ro" } else { "rw" }.to_owned());
+    list.push(if access == Access::ReadOnly { "ro" } else { "rw" }.to_owned());
     let chosen = [
         (options.allows_suid, "suid"),
         (options.allows_devices, "dev"),

@@ -1,14 +1,17 @@
 //! What one run of `guestmount` is asked to do, as values a test can compare.
 //!
-//! `cli.rs` makes these from the command line; `run.rs` acts on them. Paths and guest names stay bytes: image
-//! paths and guest mountpoints need not be UTF-8.
+//! `cli.rs` makes these from the command line; `run.rs` acts on them. Whatever can be checked without looking at an
+//! image has been checked when a value of these types exists.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use guestfs::api::values::{GuestPath, Mountable, ValueError};
+use guestfs::appliance::vm::Drive;
+pub use guestfs::appliance::vm::{Access, BlockSize, Format};
 use thiserror::Error;
 
 use crate::mount_options::MountOptions;
@@ -17,8 +20,8 @@ use crate::mount_options::MountOptions;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountRequest {
     /// The disks to attach, in the order that names them `/dev/sda`, `/dev/sdb`...
-    pub drives: Vec<DriveRequest>,
-    /// The filesystems to mount in the guest, in the order to mount them.
+    pub drives: Vec<Drive>,
+    /// The filesystems to mount in the guest, in the order to mount them; one of them at `/`.
     pub mounts: Vec<GuestMount>,
     /// Whether the images may change.
     pub access: Access,
@@ -40,52 +43,6 @@ pub struct MountRequest {
     pub is_traced: bool,
 }
 
-/// Whether the images may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
-    /// Changes are refused, and those the guest's kernel makes on its own go to a throw-away overlay.
-    ReadOnly,
-    /// Changes go to the images.
-    ReadWrite,
-}
-
-impl Access {
-    /// Returns true when nothing may be changed.
-    pub fn is_read_only(self) -> bool {
-        self == Access::ReadOnly
-    }
-}
-
-/// One `-a`, with the `--format` and `--blocksize` that stood before it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DriveRequest {
-    /// The image file or host block device.
-    pub image: PathBuf,
-    /// The image's format, as QEMU names it; found out from the content when absent.
-    pub format: Option<String>,
-    /// The logical sector size the guest sees; the usual 512 bytes when absent.
-    pub block_size: Option<BlockSize>,
-}
-
-/// A disk's logical sector size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlockSize {
-    /// 512 bytes.
-    Bytes512,
-    /// 4096 bytes: a "4K native" disk.
-    Bytes4096,
-}
-
-impl BlockSize {
-    /// Returns the size in bytes.
-    pub fn bytes(self) -> u32 {
-        match self {
-            BlockSize::Bytes512 => 512,
-            BlockSize::Bytes4096 => 4096,
-        }
-    }
-}
-
 /// Whom to tell that the mount is usable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReadySignals {
@@ -98,14 +55,14 @@ pub struct ReadySignals {
 /// One `-m DEV[:MNT[:OPTS[:FSTYPE]]]`: a filesystem to mount inside the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuestMount {
-    /// The device, as the guest names it: `/dev/sda1`, `/dev/VG/LV`, `btrfsvol:/dev/sda2/home`.
-    pub device: OsString,
+    /// What to mount, as the guest names it: `/dev/sda1`, `/dev/VG/LV`, `btrfsvol:/dev/sda2/home`.
+    pub mountable: Mountable,
     /// The directory in the guest's tree.
-    pub mountpoint: OsString,
-    /// The mount options as given.
-    pub options: Option<OsString>,
+    pub mountpoint: GuestPath,
+    /// The mount options as given; empty when none are.
+    pub options: String,
     /// The filesystem type as given; the guest's kernel finds it out when absent.
-    pub filesystem: Option<OsString>,
+    pub filesystem: Option<String>,
 }
 
 /// Why the value of an `-m` cannot be used.
@@ -115,11 +72,24 @@ pub enum GuestMountError {
     #[error("-m {0:?}: no device given; write for example -m /dev/sda1")]
     NoDevice(OsString),
     /// The device's part is not a device's name.
-    #[error("-m {0:?}: a device's name starts with /dev/; write for example -m /dev/sda1")]
-    NotADevice(OsString),
-    /// The mountpoint's part is a relative path.
-    #[error("-m {0:?}: the mountpoint in the guest must start with /; write for example -m /dev/sda1:/home")]
-    RelativeMountpoint(OsString),
+    #[error("-m {value:?}: {problem}; write for example -m /dev/sda1")]
+    Device {
+        /// The whole value.
+        value: OsString,
+        /// What is wrong with the part.
+        problem: ValueError,
+    },
+    /// The mountpoint's part is not a path.
+    #[error("-m {value:?}: the mountpoint in the guest: {problem}; write for example -m /dev/sda1:/home")]
+    Mountpoint {
+        /// The whole value.
+        value: OsString,
+        /// What is wrong with the part.
+        problem: ValueError,
+    },
+    /// Options or type hold what no filesystem understands.
+    #[error("-m {0:?}: options and type must be plain text; write for example -m /dev/sda1:/:acl:ext4")]
+    Text(OsString),
 }
 
 /// The prefix of a btrfs subvolume's name, the one device name with a colon in it.
@@ -128,44 +98,52 @@ const BTRFS_VOLUME: &[u8] = b"btrfsvol:";
 impl GuestMount {
     /// Parses the value of an `-m`. Empty parts count as not given.
     pub fn parse(value: &OsStr) -> Result<GuestMount, GuestMountError> {
+        let whole = || value.to_owned();
         let prefix = if value.as_bytes().starts_with(BTRFS_VOLUME) { BTRFS_VOLUME } else { b"" };
-        let mut parts = value.as_bytes()[prefix.len()..].splitn(4, |byte| *byte == b':').map(<[u8]>::to_vec);
+        let mut parts = value.as_bytes()[prefix.len()..].splitn(4, |byte| *byte == b':');
         let device = parts.next().unwrap_or_default();
         if device.is_empty() {
-            return Err(GuestMountError::NoDevice(value.to_owned()));
+            return Err(GuestMountError::NoDevice(whole()));
         }
-        if !device.starts_with(b"/dev/") {
-            return Err(GuestMountError::NotADevice(value.to_owned()));
-        }
-        let mut given = || parts.next().filter(|part| !part.is_empty()).map(OsString::from_vec);
-        let mountpoint = given().unwrap_or_else(|| OsString::from("/"));
-        if !mountpoint.as_bytes().starts_with(b"/") {
-            return Err(GuestMountError::RelativeMountpoint(value.to_owned()));
-        }
-        Ok(GuestMount {
-            device: OsString::from_vec([prefix, &device].concat()),
-            mountpoint,
-            options: given(),
-            filesystem: given(),
-        })
+        let mountable = Mountable::new(&[prefix, device].concat())
+            .map_err(|problem| GuestMountError::Device { value: whole(), problem })?;
+        let mountpoint = match parts.next() {
+            None | Some(b"") => GuestPath::root(),
+            Some(path) => GuestPath::new(path)
+                .map_err(|problem| GuestMountError::Mountpoint { value: whole(), problem })?,
+        };
+        let mut text = || {
+            let part = parts.next().filter(|part| !part.is_empty());
+            let text = part.map(|part| String::from_utf8(part.to_vec())).transpose();
+            text.map_err(|_| GuestMountError::Text(whole()))
+        };
+        Ok(GuestMount { mountable, mountpoint, options: text()?.unwrap_or_default(), filesystem: text()? })
+    }
+
+    /// Tells whether it is the root of the guest's tree.
+    pub fn is_root(&self) -> bool {
+        self.mountpoint.relative() == "."
     }
 
     /// Returns the options to mount with inside the guest: those given, and `ro` when nothing may change and the
-    /// options do not say otherwise themselves.
-    pub fn options_for(&self, access: Access) -> OsString {
-        let given = self.options.clone().unwrap_or_default();
-        let decides =
-            given.as_bytes().split(|byte| *byte == b',').any(|option| matches!(option, b"ro" | b"rw"));
-        if !access.is_read_only() || decides {
-            return given;
+    /// options do not decide that themselves.
+    pub fn options_for(&self, access: Access) -> String {
+        let decides = self.options.split(',').any(|option| matches!(option, "ro" | "rw"));
+        match access {
+            Access::ReadOnly if self.options.is_empty() => "ro".to_owned(),
+            Access::ReadOnly if !decides => format!("ro,{}", self.options),
+            Access::ReadOnly | Access::ReadWrite => self.options.clone(),
         }
-        let mut options = OsString::from("ro");
-        if !given.is_empty() {
-            options.push(",");
-            options.push(given);
-        }
-        options
     }
+}
+
+/// Writes a filesystem the way `-m` takes it.
+pub fn as_typed(mountable: &Mountable) -> String {
+    let typed = match mountable {
+        Mountable::Device(device) => device.as_bytes().to_vec(),
+        Mountable::Subvolume { device, subvolume } => [device.as_bytes(), b":/:subvol=", subvolume].concat(),
+    };
+    String::from_utf8_lossy(&typed).into_owned()
 }
 
 #[cfg(test)]
@@ -176,47 +154,52 @@ mod tests {
         GuestMount::parse(OsStr::new(value))
     }
 
-    fn mount(device: &str, mountpoint: &str, options: Option<&str>, filesystem: Option<&str>) -> GuestMount {
+    fn mount(device: &str, mountpoint: &str, options: &str, filesystem: Option<&str>) -> GuestMount {
         GuestMount {
-            device: device.into(),
-            mountpoint: mountpoint.into(),
-            options: options.map(OsString::from),
-            filesystem: filesystem.map(OsString::from),
+            mountable: Mountable::new(device.as_bytes()).unwrap(),
+            mountpoint: GuestPath::new(mountpoint.as_bytes()).unwrap(),
+            options: options.to_owned(),
+            filesystem: filesystem.map(str::to_owned),
         }
     }
 
     #[test]
     fn parts_that_are_left_out_have_defaults() {
-        assert_eq!(parse("/dev/sda1"), Ok(mount("/dev/sda1", "/", None, None)));
-        assert_eq!(parse("/dev/sda1:/boot"), Ok(mount("/dev/sda1", "/boot", None, None)));
-        assert_eq!(parse("/dev/sda1:/:acl"), Ok(mount("/dev/sda1", "/", Some("acl"), None)));
-        assert_eq!(parse("/dev/sda1:/:acl:ext4"), Ok(mount("/dev/sda1", "/", Some("acl"), Some("ext4"))));
-        assert_eq!(parse("/dev/sda1:::ntfs"), Ok(mount("/dev/sda1", "/", None, Some("ntfs"))));
+        assert_eq!(parse("/dev/sda1"), Ok(mount("/dev/sda1", "/", "", None)));
+        assert_eq!(parse("/dev/sda1:/boot"), Ok(mount("/dev/sda1", "/boot", "", None)));
+        assert_eq!(parse("/dev/sda1:/:acl"), Ok(mount("/dev/sda1", "/", "acl", None)));
+        assert_eq!(parse("/dev/sda1:/:acl:ext4"), Ok(mount("/dev/sda1", "/", "acl", Some("ext4"))));
+        assert_eq!(parse("/dev/sda1:::ntfs"), Ok(mount("/dev/sda1", "/", "", Some("ntfs"))));
     }
 
     #[test]
-    fn a_btrfs_volume_keeps_its_colon() {
-        assert_eq!(
-            parse("btrfsvol:/dev/sda2/home:/home"),
-            Ok(mount("btrfsvol:/dev/sda2/home", "/home", None, None))
-        );
+    fn a_btrfs_volume_keeps_its_colon_and_can_be_typed_again() {
+        let parsed = parse("btrfsvol:/dev/sda2/home:/home").unwrap();
+        assert_eq!(parsed, mount("btrfsvol:/dev/sda2/home", "/home", "", None));
+        assert_eq!(as_typed(&parsed.mountable), "/dev/sda2:/:subvol=home");
+        assert_eq!(as_typed(&parse("/dev/vg/lv").unwrap().mountable), "/dev/vg/lv");
     }
 
     #[test]
-    fn a_mountpoint_need_not_be_utf8() {
+    fn a_mountpoint_need_not_be_utf8_but_options_must() {
         let parsed = GuestMount::parse(OsStr::from_bytes(b"/dev/sda1:/caf\xe9")).unwrap();
         assert_eq!(parsed.mountpoint.as_bytes(), b"/caf\xe9");
+        let error = GuestMount::parse(OsStr::from_bytes(b"/dev/sda1:/:\xe9")).unwrap_err();
+        assert!(matches!(error, GuestMountError::Text(_)));
     }
 
     #[test]
     fn what_is_not_a_device_is_refused() {
         assert_eq!(parse(""), Err(GuestMountError::NoDevice("".into())));
         assert_eq!(parse(":/mnt"), Err(GuestMountError::NoDevice(":/mnt".into())));
-        assert_eq!(parse("sda1"), Err(GuestMountError::NotADevice("sda1".into())));
-        assert_eq!(
-            parse("/dev/sda1:home"),
-            Err(GuestMountError::RelativeMountpoint("/dev/sda1:home".into()))
+        let text = |value| parse(value).unwrap_err().to_string();
+        assert!(text("sda1").starts_with("-m \"sda1\": device name must start with /dev/"));
+        assert!(text("sda1").ends_with("; write for example -m /dev/sda1"));
+        assert!(
+            text("/dev/sda1:home")
+                .starts_with("-m \"/dev/sda1:home\": the mountpoint in the guest: path must ")
         );
+        assert!(matches!(parse("btrfsvol:/dev/sda2"), Err(GuestMountError::Device { .. })));
     }
 
     #[test]
@@ -228,5 +211,11 @@ mod tests {
         assert_eq!(options("/dev/sda1:/:acl", Access::ReadWrite), "acl");
         assert_eq!(options("/dev/sda1:/:noload,ro", Access::ReadOnly), "noload,ro");
         assert_eq!(options("/dev/sda1:/:rw", Access::ReadOnly), "rw");
+    }
+
+    #[test]
+    fn the_root_is_recognised() {
+        assert!(parse("/dev/sda1").unwrap().is_root() && parse("/dev/sda1://").unwrap().is_root());
+        assert!(!parse("/dev/sda1:/boot").unwrap().is_root());
     }
 }

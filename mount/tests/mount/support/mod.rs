@@ -52,7 +52,7 @@ impl Mounted {
             absence_lifetime: options.absence_lifetime.unwrap_or(LIFETIME),
             is_direct_io: options.is_direct_io,
         };
-        let files = Files::new(nodes, access.is_read_only()).unwrap_or_else(|_| panic!("no root"));
+        let files = Files::new(nodes, access == Access::ReadOnly).unwrap_or_else(|_| panic!("no root"));
         let serving = Serving::start(connection, files, settings, |_| {}).unwrap();
         Mounted { mount: Some(mount), serving: Some(serving), folder }
     }

@@ -1,0 +1,107 @@
+//! Finds out who keeps a mount busy: processes that stand in it or have its files open, and mounts below it.
+//!
+//! Asks the kernel for what it knows already, never the filesystem: its server may be the one that hangs.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, StatxFlags};
+
+use crate::mountinfo::{self, DeviceNumber, MountEntry};
+
+/// One way in which a mount is kept busy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// A process.
+    Process {
+        /// Its number.
+        pid: u32,
+        /// Its name.
+        name: String,
+        /// What it does with the mount.
+        uses: &'static str,
+    },
+    /// A filesystem mounted on a directory of the mount.
+    MountBelow(PathBuf),
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holder::Process { pid, name, uses } => write!(formatter, "process {pid} ({name}) {uses}"),
+            Holder::MountBelow(path) => write!(formatter, "{} is mounted below it", path.display()),
+        }
+    }
+}
+
+/// Lists who keeps the mount busy, as far as this user may see it.
+pub fn holders(entry: &MountEntry) -> Vec<Holder> {
+    let below = mountinfo::read().unwrap_or_default().into_iter().filter(|other| other.parent == entry.id);
+    let mut holders: Vec<Holder> = below.map(|other| Holder::MountBelow(other.mountpoint)).collect();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    for process in processes {
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        if let Some(uses) = use_of(&process.path(), entry.device) {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            holders.push(Holder::Process { pid, name: name.trim_end().to_owned(), uses });
+        }
+    }
+    holders
+}
+
+/// Tells what a process does with a filesystem, given its directory in /proc.
+fn use_of(process: &Path, device: DeviceNumber) -> Option<&'static str> {
+    let is_on = |link: &Path| device_of(link) == Some(device);
+    if is_on(&process.join("cwd")) {
+        return Some("stands in it: it is the current directory");
+    }
+    if is_on(&process.join("root")) {
+        return Some("has it as its root directory");
+    }
+    let mut open = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    if open.any(|descriptor| is_on(&descriptor.path())) {
+        return Some("has a file of it open");
+    }
+    let maps = fs::read_to_string(process.join("maps")).unwrap_or_default();
+    maps.lines().any(|line| mapped_device(line) == Some(device)).then_some("has a file of it mapped")
+}
+
+/// Looks up the device of what a link leads to, from the kernel's memory.
+fn device_of(link: &Path) -> Option<DeviceNumber> {
+    let flags = AtFlags::STATX_DONT_SYNC | AtFlags::NO_AUTOMOUNT;
+    let found = rustix::fs::statx(CWD, link, flags, StatxFlags::empty()).ok()?;
+    Some(DeviceNumber { major: found.stx_dev_major, minor: found.stx_dev_minor })
+}
+
+/// Reads the device of a line of `/proc/PID/maps`: `RANGE FLAGS OFFSET MAJOR:MINOR INODE PATH`, in hexadecimal.
+fn mapped_device(line: &str) -> Option<DeviceNumber> {
+    let (major, minor) = line.split_ascii_whitespace().nth(3)?.split_once(':')?;
+    let number = |digits| u32::from_str_radix(digits, 16).ok();
+    Some(DeviceNumber { major: number(major)?, minor: number(minor)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_device_of_a_mapping_is_read() {
+        let line = "7f0000000000-7f0000001000 r--p 00000000 fe:0a 1234   /usr/lib/libc.so.6";
+        assert_eq!(mapped_device(line), Some(DeviceNumber { major: 0xfe, minor: 0xa }));
+        assert_eq!(
+            mapped_device("7ffd0-7ffd1 rw-p 0 00:00 0 [stack]"),
+            Some(DeviceNumber { major: 0, minor: 0 })
+        );
+        assert_eq!(mapped_device("nonsense"), None);
+    }
+
+    #[test]
+    fn this_process_holds_its_current_directory() {
+        let current = device_of(Path::new("/proc/self/cwd")).unwrap();
+        assert_eq!(
+            use_of(Path::new("/proc/self"), current),
+            Some("stands in it: it is the current directory")
+        );
+    }
+}

@@ -1,0 +1,219 @@
+//! One run of `guestmount`, from the command line to the closed image.
+
+use std::ffi::OsString;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, bail};
+use guestfs::api::procedures::filesystems::Filesystems;
+use guestfs::api::procedures::mounts::Mounts;
+use guestfs::{CACHE_BYTES_MAX, CachedNodes, Event, EventHandler, Handle, Settings};
+
+use crate::cli::{self, CliError, Invocation};
+use crate::config;
+use crate::daemonise::{self, Launching, Listeners};
+use crate::descriptor::Inherited;
+use crate::fuse::TRACE_TARGET;
+use crate::interrupts::Interrupts;
+use crate::mountpoint;
+use crate::request::{Access, GuestMount, MountRequest, ReadySignals, as_typed};
+use crate::serve::{HostMount, serve};
+
+/// Runs the program with its command line, the program's name first.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let config = match config::load() {
+        Ok(config) => config,
+        Err(error) => return fail(&error.into()),
+    };
+    match cli::parse(arguments, config) {
+        Ok(Invocation::Mount(request)) => prepare_and_run(&request).unwrap_or_else(|error| fail(&error)),
+        Ok(Invocation::Print(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(CliError::Usage(error)) => {
+            // Several lines that begin with "error:"; nothing is left to be done when they cannot be printed.
+            let _ = error.print();
+            ExitCode::FAILURE
+        }
+        Err(error) => fail(&error.into()),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("guestmount: {error:#}");
+    ExitCode::FAILURE
+}
+
+/// Checks all that can be checked at once, then goes to the background and mounts.
+fn prepare_and_run(request: &MountRequest) -> anyhow::Result<ExitCode> {
+    start_log(request);
+    let listeners = listeners(&request.ready)?;
+    let mountpoint = mountpoint::check(&request.mountpoint, &request.options)?;
+    daemonise::run(request.is_foreground, |launching| {
+        match mount_and_serve(request, &mountpoint, launching, &listeners) {
+            Ok(()) => true,
+            Err(error) => {
+                fail(&error);
+                false
+            }
+        }
+    })
+}
+
+/// Launches the guest, serves it to its end, and closes the image.
+fn mount_and_serve(
+    request: &MountRequest,
+    mountpoint: &Path,
+    launching: Launching,
+    listeners: &Listeners,
+) -> anyhow::Result<()> {
+    let interrupts = Interrupts::watch()?;
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let mut handle = launch(request, &is_lost)?;
+    mount_filesystems(&handle, request)?;
+    let host = HostMount {
+        mountpoint,
+        options: &request.options,
+        access: request.access,
+        cache_lifetime: request.cache_lifetime,
+        ignores_case: request.access == Access::ReadWrite && ignores_case(&handle, &request.mounts)?,
+    };
+    let nodes = CachedNodes::new(handle.nodes()?, request.cache_lifetime, CACHE_BYTES_MAX);
+    let mut served = serve(nodes, &host, launching, listeners, &interrupts)?;
+    let closed = match handle.shutdown() {
+        Ok(()) if is_lost.load(Ordering::SeqCst) => {
+            Err(anyhow::anyhow!("the appliance ended while it was in use"))
+        }
+        result => result.context("close the image"),
+    };
+    if let Some(presence) = &mut served.presence {
+        presence.finish(closed.is_ok());
+    }
+    drop(served.pid_file);
+    closed
+}
+
+fn launch(request: &MountRequest, is_lost: &Arc<AtomicBool>) -> anyhow::Result<Handle> {
+    let mut settings = Settings::from_environment()?;
+    settings.is_verbose |= request.is_verbose;
+    settings.is_traced |= request.is_traced;
+    settings.is_autosync = request.is_autosync;
+    let mut handle = Handle::with_settings(settings);
+    handle.set_event_handler(event_handler(Arc::clone(is_lost)))?;
+    for drive in &request.drives {
+        handle.add_drive(drive.clone())?;
+    }
+    handle.launch()?;
+    Ok(handle)
+}
+
+/// Shows what the library tells; in the background nobody sees it.
+fn event_handler(is_lost: Arc<AtomicBool>) -> EventHandler {
+    let last_step = parking_lot::Mutex::new(String::new());
+    EventHandler::new(move |event| match event {
+        Event::Log(text) | Event::Warning(text) => eprintln!("guestmount: {text}"),
+        Event::Console(bytes) => eprint!("{}", String::from_utf8_lossy(bytes)),
+        Event::Trace(text) => eprintln!("guestmount: trace: {text}"),
+        Event::Launch { step, .. } => {
+            // The appliance is being built, which takes minutes and happens once.
+            let mut last_step = last_step.lock();
+            if *last_step != *step {
+                eprintln!("guestmount: making the appliance, once: {step}");
+                (*step).clone_into(&mut last_step);
+            }
+        }
+        Event::ApplianceLost => {
+            is_lost.store(true, Ordering::SeqCst);
+            eprintln!("guestmount: the appliance has ended; the mount gives errors until it is unmounted");
+        }
+        Event::Progress(_) | Event::LaunchDone | Event::Close => {}
+    })
+}
+
+/// Mounts what each `-m` names; when that fails, the error also lists what could have been named.
+fn mount_filesystems(handle: &Handle, request: &MountRequest) -> anyhow::Result<()> {
+    let guest = handle.guest()?;
+    for mount in &request.mounts {
+        let options = mount.options_for(request.access);
+        let mounted = match &mount.filesystem {
+            Some(filesystem) => guest.mount_vfs(&options, filesystem, &mount.mountable, &mount.mountpoint),
+            None => guest.mount_options(&options, &mount.mountable, &mount.mountpoint),
+        };
+        if let Err(error) = mounted {
+            bail!("-m {}: {error}{}", as_typed(&mount.mountable), filesystems_found(handle));
+        }
+    }
+    Ok(())
+}
+
+/// Contents that `list_filesystems` names and nothing mounts.
+const NOT_MOUNTABLE: [&[u8]; 5] = [b"", b"unknown", b"swap", b"crypto_LUKS", b"LVM2_member"];
+
+/// Lists the filesystems of the images in the form `-m` takes.
+fn filesystems_found(handle: &Handle) -> String {
+    let found = handle.guest().and_then(|guest| guest.list_filesystems());
+    let mut text = String::new();
+    match found {
+        Ok(found) => {
+            let mountable = found.0.iter().filter(|(_, kind)| !NOT_MOUNTABLE.contains(&kind.as_bytes()));
+            for (mountable, kind) in mountable {
+                let _ = write!(text, "\n  -m {}   ({kind})", as_typed(mountable));
+            }
+        }
+        Err(error) => return format!("\nand the filesystems of the images could not be listed: {error}"),
+    }
+    match text.is_empty() {
+        true => "\nno filesystem was found on the images; check that they are the right ones".to_owned(),
+        false => format!("\nthe images have these filesystems:{text}"),
+    }
+}
+
+/// Filesystems on which `a` and `A` can be the same name.
+const CASE_IGNORING: [&[u8]; 7] = [b"vfat", b"msdos", b"exfat", b"ntfs", b"hfs", b"hfsplus", b"jfs"];
+
+fn ignores_case(handle: &Handle, mounts: &[GuestMount]) -> anyhow::Result<bool> {
+    let guest = handle.guest()?;
+    for mount in mounts {
+        let kind = guest.vfs_type(&mount.mountable)?;
+        if CASE_IGNORING.contains(&kind.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Checks whom to tell, and makes their names independent of the current directory.
+fn listeners(ready: &ReadySignals) -> anyhow::Result<Listeners> {
+    let fd = ready.fd.map(|number| {
+        // SAFETY: of this program only the log is set up, which opens nothing.
+        let inherited = unsafe { Inherited::new(number) };
+        inherited.and_then(Inherited::expect_writable).with_context(|| format!("--fd={number}"))
+    });
+    let pid_file = ready.pid_file.as_deref().map(|path| -> anyhow::Result<PathBuf> {
+        let path = std::path::absolute(path).with_context(|| format!("--pid-file {}", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        if !folder.is_dir() {
+            bail!("--pid-file {}: its folder does not exist; create it first", path.display());
+        }
+        Ok(path)
+    });
+    Ok(Listeners { pid_file: pid_file.transpose()?, fd: fd.transpose()? })
+}
+
+/// Sends the log to standard error: warnings always, more when asked for.
+fn start_log(request: &MountRequest) {
+    use log::LevelFilter::{Debug, Info, Off, Warn};
+    env_logger::Builder::new()
+        .filter_level(if request.is_verbose { Debug } else { Warn })
+        .filter_module(TRACE_TARGET, if request.is_traced { Info } else { Off })
+        .parse_default_env()
+        .format(|out, record| {
+            use std::io::Write;
+            writeln!(out, "guestmount: {}", record.args())
+        })
+        .init();
+}

@@ -1,0 +1,126 @@
+//! Mounts a guest on the host and serves it until it is unmounted or the program is asked to end.
+//!
+//! Takes the guest as nodes, wherever they come from; closing the image afterwards is the caller's.
+
+use std::path::Path;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use anyhow::Context;
+use guestfs::api::AsErrno;
+
+use crate::attributes::Presentation;
+use crate::daemonise::{Launching, Listeners, PidFile};
+use crate::files::{Files, GuestNodes};
+use crate::fuse::{Serving, Settings};
+use crate::interrupts::{Event, Interrupts};
+use crate::mount_options::MountOptions;
+use crate::mountpoint::{self, Mount, Unmount, UnmountError};
+use crate::presence::Presence;
+use crate::request::Access;
+
+/// How a guest is to be mounted on the host.
+#[derive(Debug)]
+pub struct HostMount<'a> {
+    /// The directory, as [`mountpoint::check`] returned it.
+    pub mountpoint: &'a Path,
+    /// The `-o` options.
+    pub options: &'a MountOptions,
+    /// Whether the guest may be changed.
+    pub access: Access,
+    /// How long the kernel may keep names and attributes, where the options say nothing else.
+    pub cache_lifetime: Duration,
+    /// Whether names that differ in case can be the same file.
+    pub ignores_case: bool,
+}
+
+/// What is left when serving has ended: kept until the image is closed.
+#[derive(Debug)]
+pub struct Served {
+    /// Removes the file with the process's number.
+    pub pid_file: Option<PidFile>,
+    /// Tells those who wait; `None` when the kernel has no such sockets.
+    pub presence: Option<Presence>,
+}
+
+/// How long an idle mount may take to end after it was unmounted.
+const END_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Mounts, tells everybody that the mount is usable, and serves it to its end.
+pub fn serve<N: GuestNodes>(
+    nodes: N,
+    host: &HostMount<'_>,
+    launching: Launching,
+    listeners: &Listeners,
+    interrupts: &Interrupts,
+) -> anyhow::Result<Served> {
+    let files = Files::new(nodes, host.access == Access::ReadOnly)
+        .map_err(|error| anyhow::anyhow!("open the root of the guest's tree: {}", error.as_errno()))?;
+    let (sender, events) = mpsc::channel();
+    interrupts.send_to(sender.clone());
+    let (connection, mount) = mountpoint::mount(host.mountpoint, host.options, host.access)?;
+    let when_ended = move |result: &std::io::Result<()>| {
+        if let Err(error) = result {
+            log::error!("serving the mount: {error}");
+        }
+        // It fails only when nobody waits any more.
+        let _ = sender.send(Event::Unmounted);
+    };
+    let serving =
+        Serving::start(connection, files, host.settings(), when_ended).context("serve the mount")?;
+    mount.raise_read_ahead();
+    let presence = Presence::announce(mount.device());
+    let presence =
+        presence.inspect_err(|error| log::warn!("guestunmount will not wait for the image: {error}")).ok();
+    let pid_file = launching.ready(listeners)?;
+    wait_for_end(&mount, &events, serving)?;
+    Ok(Served { pid_file, presence })
+}
+
+impl HostMount<'_> {
+    fn settings(&self) -> Settings {
+        let options = self.options;
+        let absence_lifetime = match self.ignores_case && self.access == Access::ReadWrite {
+            // A name the kernel holds to be absent can come into being under another spelling.
+            true => Duration::ZERO,
+            false => self.cache_lifetime,
+        };
+        Settings {
+            audience: options.audience,
+            checks_permissions: options.checks_permissions,
+            presentation: Presentation::from(options),
+            entry_lifetime: options.entry_lifetime.unwrap_or(self.cache_lifetime),
+            attribute_lifetime: options.attribute_lifetime.unwrap_or(self.cache_lifetime),
+            absence_lifetime: options.absence_lifetime.unwrap_or(absence_lifetime),
+            is_direct_io: options.is_direct_io,
+        }
+    }
+}
+
+/// Waits until the filesystem is unmounted; unmounts it when interrupted.
+fn wait_for_end(mount: &Mount, events: &Receiver<Event>, serving: Serving) -> anyhow::Result<()> {
+    match events.recv().expect("the thread that serves holds a sender until it has sent") {
+        Event::Unmounted => serving.join().context("serve the mount"),
+        Event::Interrupted => match mount.unmount(Unmount::WhenIdle) {
+            Ok(()) => wait_for_idle_end(events, serving),
+            Err(UnmountError::Busy(path)) => {
+                log::warn!("{}: still in use; those who use it get errors from now on", path.display());
+                // Dropping the mount takes it away. Its users' requests end with the guest they are sent to.
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        },
+    }
+}
+
+fn wait_for_idle_end(events: &Receiver<Event>, serving: Serving) -> anyhow::Result<()> {
+    loop {
+        match events.recv_timeout(END_DEADLINE) {
+            Ok(Event::Unmounted) => return serving.join().context("serve the mount"),
+            Ok(Event::Interrupted) => {}
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+                anyhow::bail!("the mount did not end within {} s", END_DEADLINE.as_secs())
+            }
+        }
+    }
+}
