@@ -57,8 +57,14 @@ static STEPS: &[Step] = &[
     optional("link /dev/fd", |_| link_standard_streams()),
     optional("raise the limit of open files", |_| raise_file_limit()),
     vital("read the module index", Boot::read_modules),
+    optional("keep the kernel from asking for modules", |_| set_module_helper("")),
     vital("load the modules for disks and ports", Boot::load_modules),
+    optional("let the kernel ask for modules", |_| set_module_helper(MODULE_HELPER)),
 ];
+
+/// The program that the kernel runs to have a module loaded. While the machine boots there is none: some modules ask for
+/// checksums in hardware, do without, and each time the program would take a tenth of a second.
+const MODULE_HELPER: &str = "/sbin/modprobe";
 
 impl Boot {
     /// Carries out all steps; fails with the first vital one that fails.
@@ -102,10 +108,8 @@ impl Boot {
             if name == DISK_DRIVER {
                 self.find_disks();
             }
-            let started = Instant::now();
-            match self.modules.load(name) {
-                Ok(()) => log::debug!("boot: module {name}: {:?}", started.elapsed()),
-                Err(error) => log::warn!("boot: {error}"),
+            if let Err(error) = self.modules.load(name) {
+                log::warn!("boot: {error}");
             }
         }
         Ok(())
@@ -162,6 +166,12 @@ fn link_standard_streams() -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+fn set_module_helper(path: &str) -> Result<(), Failure> {
+    const SETTING: &str = "/proc/sys/kernel/modprobe";
+    // An empty write would change nothing.
+    fs::write(SETTING, format!("{path}\n")).map_err(|error| Failure::io(&error, SETTING))
 }
 
 fn raise_file_limit() -> Result<(), Failure> {

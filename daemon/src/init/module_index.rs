@@ -27,44 +27,45 @@ impl<'a> Module<'a> {
 #[derive(Debug, Default)]
 pub struct ModuleIndex {
     text: String,
-    /// Where the line of a name or alias begins. Names go before aliases.
-    lines: HashMap<Box<str>, usize>,
+    /// Where the line of a module begins.
+    names: HashMap<Box<str>, usize>,
+    /// Where the lines of the modules with an alias begin: several may do the same, each in its way.
+    aliases: HashMap<Box<str>, Vec<usize>>,
 }
 
 impl ModuleIndex {
     /// Reads the index; lines that are not of its form are passed over.
     pub fn parse(text: String) -> ModuleIndex {
-        let mut lines = HashMap::new();
-        let mut aliases = Vec::new();
+        let mut names = HashMap::new();
+        let mut aliases: HashMap<Box<str>, Vec<usize>> = HashMap::new();
         let mut start = 0;
         for line in text.split_inclusive('\n') {
-            if let Some((module, names)) = parse_line(line) {
-                lines.insert(plain(module.name), start);
-                aliases.extend(listed(names).map(|alias| (plain(alias), start)));
+            if let Some((module, listed_aliases)) = parse_line(line) {
+                names.insert(plain(module.name), start);
+                for alias in listed(listed_aliases) {
+                    aliases.entry(plain(alias)).or_default().push(start);
+                }
             }
             start += line.len();
         }
-        for (alias, start) in aliases {
-            lines.entry(alias).or_insert(start);
-        }
-        ModuleIndex { text, lines }
+        ModuleIndex { text, names, aliases }
     }
 
-    /// Finds a module by its name, or by one that the kernel has for it, such as `fs-xfs`.
-    pub fn find(&self, name: &str) -> Option<Module<'_>> {
-        let start = *self.lines.get(&*plain(name))?;
-        let line = self.text[start..].lines().next()?;
-        parse_line(line).map(|(module, _)| module)
+    /// Finds a module by its name, or else all with that alias, such as `fs-xfs`, which the kernel asks for.
+    pub fn find(&self, name: &str) -> Vec<Module<'_>> {
+        let name = plain(name);
+        let starts = match self.names.get(&name) {
+            Some(start) => std::slice::from_ref(start),
+            None => self.aliases.get(&name).map_or(&[][..], Vec::as_slice),
+        };
+        starts.iter().filter_map(|start| self.text[*start..].lines().next()).filter_map(parse_line).map(first).collect()
     }
 
-    /// Gives the modules to load for `name`: each after what it needs. A module that the index does not have is left
-    /// out: it may be built into the kernel.
-    pub fn load_order(&self, name: &str) -> Vec<Module<'_>> {
+    /// Gives the modules to load for `module`: each after what it needs, itself last. A module that the index does not
+    /// have is left out: it may be built into the kernel.
+    pub fn load_order<'a>(&'a self, module: Module<'a>) -> Vec<Module<'a>> {
         let mut order = Vec::new();
-        let mut entered = Vec::new();
-        if let Some(module) = self.find(name) {
-            self.add_with_depends(module, &mut entered, &mut order);
-        }
+        self.add_with_depends(module, &mut Vec::new(), &mut order);
         order
     }
 
@@ -80,7 +81,7 @@ impl ModuleIndex {
         }
         entered.push(module.name);
         for depend in module.depends() {
-            if let Some(depend) = self.find(depend) {
+            for depend in self.find(depend) {
                 self.add_with_depends(depend, entered, order);
             }
         }
@@ -96,6 +97,10 @@ fn parse_line(line: &str) -> Option<(Module<'_>, &str)> {
     let depends = fields.next().unwrap_or("");
     let aliases = fields.next().unwrap_or("");
     Some((Module { name, path: Path::new(path), depends }, aliases))
+}
+
+fn first<T, U>((first, _): (T, U)) -> T {
+    first
 }
 
 fn listed(names: &str) -> impl Iterator<Item = &str> {
@@ -121,10 +126,16 @@ mod tests {
         xfs\t/tools/modules/xfs.ko\tlibcrc32c,exportfs\tfs-xfs\n\
         broken line\n\
         libcrc32c\t/tools/modules/libcrc32c.ko\tcrc32c_generic\t\n\
-        crc32c_generic\t/tools/modules/crc32c_generic.ko\t\tcrypto-crc32c,crypto-crc32c-generic\n";
+        crc32c_generic\t/tools/modules/crc32c_generic.ko\t\tcrypto-crc32c,crypto-crc32c-generic\n\
+        crc32c_intel\t/tools/modules/crc32c_intel.ko\t\tcrypto-crc32c,crypto-crc32c-intel\n";
 
     fn order(index: &ModuleIndex, name: &str) -> Vec<String> {
-        index.load_order(name).iter().map(|module| module.name.to_owned()).collect()
+        let orders = index.find(name).into_iter().flat_map(|module| index.load_order(module));
+        orders.map(|module| module.name.to_owned()).collect()
+    }
+
+    fn paths(index: &ModuleIndex, name: &str) -> Vec<String> {
+        index.find(name).iter().map(|module| module.path.display().to_string()).collect()
     }
 
     #[test]
@@ -137,13 +148,13 @@ mod tests {
     }
 
     #[test]
-    fn the_kernels_names_find_the_module_whatever_the_dashes() {
+    fn the_kernels_names_find_all_modules_whatever_the_dashes() {
         let index = ModuleIndex::parse(INDEX.to_owned());
         assert_eq!(order(&index, "fs-xfs"), ["crc32c_generic", "libcrc32c", "xfs"]);
-        assert_eq!(index.find("crypto_crc32c").unwrap().path, Path::new("/tools/modules/crc32c_generic.ko"));
-        assert_eq!(index.find("virtio-ring").unwrap().name, "virtio_ring");
-        assert_eq!(index.find("fs-zfs"), None);
-        assert!(order(&index, "fs-zfs").is_empty());
+        let both = ["/tools/modules/crc32c_generic.ko", "/tools/modules/crc32c_intel.ko"];
+        assert_eq!(paths(&index, "crypto_crc32c"), both);
+        assert_eq!(paths(&index, "virtio-ring"), ["/modules/virtio_ring.ko"]);
+        assert!(paths(&index, "fs-zfs").is_empty());
     }
 
     #[test]
@@ -155,17 +166,19 @@ mod tests {
     #[test]
     fn a_name_goes_before_an_alias() {
         let index = ModuleIndex::parse("a\t/a.ko\t\tb\nb\t/b.ko\t\t\n".to_owned());
-        assert_eq!(index.find("b").unwrap().path, Path::new("/b.ko"));
+        assert_eq!(paths(&index, "b"), ["/b.ko"]);
     }
 
     proptest! {
         #[test]
         fn any_text_is_read_and_any_order_is_finite(text in "([a-c]{1,2}\t/x[\t,a-c\n-]{0,9}\n?){0,9}") {
             let index = ModuleIndex::parse(text);
-            for name in index.lines.keys() {
-                let order = index.load_order(name);
-                prop_assert!(!order.is_empty());
-                prop_assert!(order.len() <= index.lines.len());
+            for name in index.names.keys().chain(index.aliases.keys()) {
+                for module in index.find(name) {
+                    let order = index.load_order(module);
+                    prop_assert_eq!(order.last(), Some(&module));
+                    prop_assert!(order.len() <= index.names.len());
+                }
             }
         }
     }

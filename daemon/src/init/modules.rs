@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use guestfs_api::{Errno, Failure};
 use thiserror::Error;
@@ -71,17 +72,37 @@ impl Modules {
         Modules::default()
     }
 
-    /// Loads a module with what it needs, by its name or by one that the kernel has for it, such as `fs-xfs`. One that
-    /// is loaded already is left alone.
+    /// Loads a module with what it needs, by its name or by one that the kernel has for it, such as `fs-xfs`. Of several
+    /// modules with that name all are loaded that can be: some only work on processors of their own. One that is loaded
+    /// already is left alone.
     pub fn load(&self, name: &str) -> Result<(), ModuleError> {
-        let order = self.index.load_order(name);
-        if order.is_empty() && !is_loaded(name) {
+        let modules = self.index.find(name);
+        if modules.is_empty() && !is_loaded(name) {
             return Err(ModuleError::Unknown(name.to_owned()));
         }
-        order
-            .into_iter()
-            .filter(|module| !is_loaded(module.name))
-            .try_for_each(|module| self.load_one(module))
+        let mut result = Ok(());
+        let mut has_loaded = false;
+        for module in modules {
+            match self.load_with_depends(module) {
+                Ok(()) => has_loaded = true,
+                Err(error) => result = Err(error),
+            }
+        }
+        if has_loaded { Ok(()) } else { result }
+    }
+
+    fn load_with_depends(&self, module: Module<'_>) -> Result<(), ModuleError> {
+        for needed in self.index.load_order(module) {
+            if is_loaded(needed.name) {
+                continue;
+            }
+            match self.load_one(needed) {
+                // What is missing may not be needed on this machine; if it is, the module itself fails.
+                Err(error) if needed != module => log::debug!("{error}"),
+                result => result?,
+            }
+        }
+        Ok(())
     }
 
     fn load_one(&self, module: Module<'_>) -> Result<(), ModuleError> {
@@ -99,7 +120,10 @@ impl Modules {
                 Err(error) => Err(error.into()),
             }
         };
-        insert().map_err(|error| ModuleError::Load { path: module.path.to_owned(), error })
+        let started = Instant::now();
+        let inserted = insert().map_err(|error| ModuleError::Load { path: module.path.to_owned(), error });
+        log::debug!("module {}: {:?}", module.name, started.elapsed());
+        inserted
     }
 }
 

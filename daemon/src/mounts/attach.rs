@@ -21,6 +21,15 @@ use crate::tools::{Command, WORK_DEADLINE};
 /// Where btrfs is told of the devices of a file system.
 const BTRFS_CONTROL: &str = "/dev/btrfs-control";
 
+/// The checksums that a file system asks the kernel for when it is mounted. The kernel would run its helper for modules
+/// for each, which takes far longer than to load them beforehand.
+static CHECKSUMS: &[(&str, &[&str])] = &[
+    ("ext4", &["crypto-crc32c"]),
+    ("xfs", &["crypto-crc32c"]),
+    ("btrfs", &["crypto-crc32c", "crypto-xxhash64", "crypto-sha256", "crypto-blake2b-256"]),
+    ("f2fs", &["crypto-crc32"]),
+];
+
 /// Says what kind of file system is on a device, in blkid's words. Fails when there is none that can be mounted.
 pub fn kind_on_device(server: &Server, mountable: &Mountable, device: &Path) -> Result<String, Failure> {
     let name = mountable.device();
@@ -109,8 +118,11 @@ fn load_driver(server: &Server, kind: &str) -> Result<(), Failure> {
     if is_registered(kind)? {
         return Ok(());
     }
-    if let Err(error) = server.modules.load(&format!("fs-{kind}")) {
-        log::debug!("{error}");
+    let checksums = CHECKSUMS.iter().find(|(name, _)| *name == kind).map_or(&[][..], |(_, names)| names);
+    for module in checksums.iter().copied().chain([format!("fs-{kind}").as_str()]) {
+        if let Err(error) = server.modules.load(module) {
+            log::debug!("{error}");
+        }
     }
     if is_registered(kind)? {
         return Ok(());
