@@ -8,10 +8,12 @@ use std::fmt::{self, Display};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use guestfs_api::values::DeviceName;
 use guestfs_api::{Errno, Failure};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -180,6 +182,16 @@ impl Tools {
         Ok(output.stdout)
     }
 
+    /// Runs a program that has to succeed on a device; where it fails, its words name the device as the user does.
+    pub fn succeed_on(
+        &self,
+        command: &Command,
+        node: &Path,
+        device: &DeviceName,
+    ) -> Result<Vec<u8>, Failure> {
+        self.succeed(command).map_err(|failure| name_device(failure, node, device))
+    }
+
     fn start(&self, command: &Command) -> Result<Running, Failure> {
         if command.input.len() > INPUT_BYTES_MAX {
             return Err(Failure::plain(format!("{}: its input is over 4 KiB", command.program)));
@@ -213,6 +225,12 @@ impl Tools {
         }
         Ok(running)
     }
+}
+
+/// Puts the user's name for a device in the place of its node's: the kernel may count disks in another order.
+pub fn name_device(failure: Failure, node: &Path, device: &DeviceName) -> Failure {
+    let message = failure.message.replace(&*node.to_string_lossy(), &device.to_string());
+    Failure { message, ..failure }
 }
 
 /// A program that runs; it is killed when this is dropped before its end.
@@ -351,6 +369,15 @@ mod tests {
         assert_eq!(failure, Failure::plain("sh failed with exit status 2: said it here"));
         let failure = Tools::host().succeed(&shell("exit 1")).unwrap_err();
         assert_eq!(failure, Failure::plain("sh failed with exit status 1"));
+    }
+
+    #[test]
+    fn a_program_on_a_device_speaks_of_it_by_the_users_name() {
+        let device = DeviceName::try_from("/dev/sda").unwrap();
+        let failure = Tools::host()
+            .succeed_on(&shell("echo bad block on /dev/vdb1 >&2; exit 4"), Path::new("/dev/vdb"), &device)
+            .unwrap_err();
+        assert_eq!(failure, Failure::plain("sh failed with exit status 4: bad block on /dev/sda1"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use rustix::fs::OFlags;
 use super::partitions::KernelDevice;
 use crate::server::Server;
 use crate::sysroot::shared_path;
-use crate::tools::Command;
+use crate::tools::{Command, name_device};
 
 mod check;
 mod make;
@@ -27,7 +27,7 @@ use probe::{Content, Tag};
 impl Filesystems for Server {
     fn list_filesystems(&self) -> Result<Table<Mountable, ByteString>, Failure> {
         let candidates = self.candidates()?;
-        let contents = self.contents(candidates.iter().map(|(_, node)| node))?;
+        let contents = self.contents(&nodes(&candidates))?;
         let mut list = Vec::new();
         for (device, node) in candidates {
             match contents.get(&node).map_or(Content::Unknown, probe::Probed::content) {
@@ -68,8 +68,9 @@ impl Filesystems for Server {
         let node = self.devices.resolve(device)?;
         let command = make::command(fstype, &node, options)?;
         // Marks that the new file system does not happen to overwrite would make the content ambiguous.
-        self.tools.succeed(&Command::new("wipefs").args(["-a", "--force"]).arg(&node))?;
-        self.tools.succeed(&command)?;
+        let wipe = Command::new("wipefs").args(["-a", "--force"]).arg(&node);
+        self.tools.succeed_on(&wipe, &node, device)?;
+        self.tools.succeed_on(&command, &node, device)?;
         Ok(())
     }
 
@@ -83,7 +84,10 @@ impl Filesystems for Server {
         const CORRECTED_MAX: i32 = 2;
         let node = self.devices.resolve(device)?;
         let output = self.tools.run(&check::e2fsck(&node, options)?)?;
-        if output.status > CORRECTED_MAX { Err(output.failure("e2fsck")) } else { Ok(()) }
+        if output.status > CORRECTED_MAX {
+            return Err(name_device(output.failure("e2fsck"), &node, device));
+        }
+        Ok(())
     }
 
     fn xfs_repair(&self, device: &DeviceOrPath, options: &XfsRepairOptions) -> Result<i32, Failure> {
@@ -111,13 +115,13 @@ impl Filesystems for Server {
 
     fn btrfs_fsck(&self, device: &DeviceName, options: &BtrfsFsckOptions) -> Result<(), Failure> {
         let node = self.devices.resolve(device)?;
-        self.tools.succeed(&check::btrfs_check(&node, options)?)?;
+        self.tools.succeed_on(&check::btrfs_check(&node, options)?, &node, device)?;
         Ok(())
     }
 
     fn ntfsfix(&self, device: &DeviceName, options: &NtfsfixOptions) -> Result<(), Failure> {
         let node = self.devices.resolve(device)?;
-        self.tools.succeed(&check::ntfsfix(&node, options))?;
+        self.tools.succeed_on(&check::ntfsfix(&node, options), &node, device)?;
         Ok(())
     }
 }
@@ -140,22 +144,23 @@ impl Server {
         Ok(candidates)
     }
 
-    /// Asks what devices hold, all in one run, as starting a program takes long where the processor is emulated.
-    fn contents<'a>(
-        &self,
-        nodes: impl Iterator<Item = &'a PathBuf>,
-    ) -> Result<HashMap<PathBuf, probe::Probed>, Failure> {
-        let command = probe::all_command(nodes);
-        match command {
-            Some(command) => Ok(probe::parse(&probe::found(&self.tools.run(&command)?)?)),
-            None => Ok(HashMap::new()),
+    /// Asks what devices hold, as many as possible in one run: starting a program takes long where the processor is
+    /// emulated.
+    fn contents(&self, nodes: &[PathBuf]) -> Result<HashMap<PathBuf, probe::Probed>, Failure> {
+        let mut contents = HashMap::new();
+        let mut rest = nodes;
+        while !rest.is_empty() {
+            let output = self.tools.run(&probe::all_command(rest))?;
+            let found = probe::parse(&probe::found(&output)?);
+            rest = probe::not_asked(rest, &found, output.status);
+            contents.extend(found);
         }
+        Ok(contents)
     }
 
     /// Asks what one device holds.
     pub(super) fn probe(&self, node: &Path) -> Result<probe::Probed, Failure> {
-        let node = node.to_owned();
-        Ok(self.contents([&node].into_iter())?.remove(&node).unwrap_or_default())
+        Ok(self.contents(&[node.to_owned()])?.remove(node).unwrap_or_default())
     }
 
     fn tag(&self, device: &DeviceName, tag: Tag) -> Result<ByteString, Failure> {
@@ -174,7 +179,7 @@ impl Server {
     /// Finds the device whose tag has this value.
     fn find(&self, tag: Tag, value: &str) -> Result<DeviceName, Failure> {
         let candidates = self.candidates()?;
-        let contents = self.contents(candidates.iter().map(|(_, node)| node))?;
+        let contents = self.contents(&nodes(&candidates))?;
         for (device, node) in candidates {
             // The answer about all devices has labels in a form of its own; one that may be meant is asked for again.
             let may_match = contents.get(&node).is_some_and(|probed| probed.may_have(tag, value));
@@ -203,6 +208,10 @@ impl Server {
             |path: ByteString| Mountable::Subvolume { device: device.clone(), subvolume: path.into_bytes() };
         others.map(|subvolume| mountable(subvolume.btrfssubvolume_path)).collect()
     }
+}
+
+fn nodes(candidates: &[(DeviceName, PathBuf)]) -> Vec<PathBuf> {
+    candidates.iter().map(|(_, node)| node.clone()).collect()
 }
 
 fn text(word: &str) -> ByteString {

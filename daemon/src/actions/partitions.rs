@@ -65,7 +65,7 @@ impl Partitions for Server {
     fn part_init(&self, device: &DeviceName, parttype: &str) -> Result<(), Failure> {
         let kind = TableKind::named(parttype)?;
         let node = self.devices.resolve(device)?;
-        self.tools.succeed(&table::make(&node, kind))?;
+        self.tools.succeed_on(&table::make(&node, kind), &node, device)?;
         wait_for_nodes(&node)
     }
 
@@ -87,7 +87,7 @@ impl Partitions for Server {
             mbr::check_place(kind, start, &first_sector(device, &disk)?)?;
         }
         drop(disk);
-        self.tools.succeed(&table::add(&node, kind, is_mbr, range))?;
+        self.tools.succeed_on(&table::add(&node, kind, is_mbr, range), &node, device)?;
         wait_for_nodes(&node)
     }
 
@@ -95,7 +95,7 @@ impl Partitions for Server {
         let kind = TableKind::named(parttype)?;
         let node = self.devices.resolve(device)?;
         let range = disk_of(device, &open(device, &node)?)?.whole()?;
-        self.tools.succeed(&table::make_with_one(&node, kind, range))?;
+        self.tools.succeed_on(&table::make_with_one(&node, kind, range), &node, device)?;
         wait_for_nodes(&node)
     }
 
@@ -106,7 +106,7 @@ impl Partitions for Server {
             )));
         }
         let node = self.devices.resolve(device)?;
-        self.tools.succeed(&table::remove(&node, partnum))?;
+        self.tools.succeed_on(&table::remove(&node, partnum), &node, device)?;
         wait_for_nodes(&node)
     }
 }

@@ -125,11 +125,18 @@ pub fn tag_command(node: &Path, tag: Tag) -> Command {
     Command::new("blkid").args(["-c", "/dev/null", "-p", "-o", "value", "-s", tag.name()]).arg(node)
 }
 
-/// Asks for everything about several devices; `None` when there are none.
-pub fn all_command<'a>(nodes: impl Iterator<Item = &'a PathBuf>) -> Option<Command> {
-    let mut nodes = nodes.peekable();
-    nodes.peek()?;
-    Some(Command::new("blkid").args(["-c", "/dev/null", "-p", "-o", "export"]).args(nodes))
+/// Asks for everything about several devices.
+pub fn all_command(nodes: &[PathBuf]) -> Command {
+    Command::new("blkid").args(["-c", "/dev/null", "-p", "-o", "export"]).args(nodes)
+}
+
+/// Gives the devices that have yet to be asked about: blkid ends at the first one where it finds nothing.
+pub fn not_asked<'a>(nodes: &'a [PathBuf], found: &HashMap<PathBuf, Probed>, status: i32) -> &'a [PathBuf] {
+    if status == 0 {
+        return &[];
+    }
+    let answered = nodes.iter().rposition(|node| found.contains_key(node)).map_or(0, |last| last + 1);
+    nodes.get(answered + 1..).unwrap_or_default()
 }
 
 /// Gives what blkid printed; finding nothing is no failure.
@@ -218,13 +225,16 @@ mod tests {
     }
 
     #[test]
-    fn no_devices_need_no_run() {
-        assert_eq!(all_command([].iter()), None);
-        let nodes = [PathBuf::from("/dev/sda1"), PathBuf::from("/dev/sdb")];
-        assert_eq!(
-            all_command(nodes.iter()).unwrap().to_string(),
-            "blkid -c /dev/null -p -o export /dev/sda1 /dev/sdb"
-        );
+    fn asking_goes_on_behind_a_device_that_holds_nothing() {
+        let nodes = ["/dev/sda", "/dev/sdb", "/dev/sdc"].map(PathBuf::from);
+        let command = all_command(&nodes[..2]).to_string();
+        assert_eq!(command, "blkid -c /dev/null -p -o export /dev/sda /dev/sdb");
+        let found = |name: &str| parse(format!("DEVNAME={name}\nTYPE=ext4\n").as_bytes());
+        assert_eq!(not_asked(&nodes, &found("/dev/sda"), NOTHING_FOUND), &nodes[2..]);
+        assert_eq!(not_asked(&nodes, &HashMap::new(), AMBIVALENT), &nodes[1..]);
+        assert_eq!(not_asked(&nodes, &found("/dev/sdb"), NOTHING_FOUND), [] as [PathBuf; 0]);
+        assert_eq!(not_asked(&nodes, &found("/dev/sdc"), NOTHING_FOUND), [] as [PathBuf; 0]);
+        assert_eq!(not_asked(&nodes, &found("/dev/sda"), 0), [] as [PathBuf; 0]);
     }
 
     proptest::proptest! {
