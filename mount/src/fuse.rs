@@ -84,7 +84,7 @@ impl Serving {
         let session = Session::from_fd(Adapter { files, settings }, connection, acl, config)?;
         let thread = thread::Builder::new().name("fuse".to_owned()).spawn(move || {
             let result = match session.run() {
-                // An administrator's abort; or the last request of a mount that ends met its end.
+                // A request that was on its way when the mount ended.
                 Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
                 result => result,
             };
@@ -194,7 +194,6 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_ASYNC_DIO,
-            InitFlags::FUSE_ABORT_ERROR,
         ] {
             if config.add_capabilities(capability).is_err() {
                 log::debug!("the kernel lacks {capability:?}");

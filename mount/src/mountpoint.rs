@@ -234,17 +234,17 @@ impl Mount {
     /// Tells whether what is visible at the mountpoint is this mount.
     fn is_mounted(&self) -> bool {
         let topmost = mountinfo::topmost_at(&self.mountpoint).ok().flatten();
-        self.has_filesystem() && topmost.is_some_and(|entry| entry.is_fuse() && entry.device == self.device)
+        self.is_connected() && topmost.is_some_and(|entry| entry.is_fuse() && entry.device == self.device)
     }
 
-    /// Tells whether the kernel still has the filesystem. Only then is the device number surely this mount's: the
-    /// kernel gives the number of one that is gone to the next mount.
-    fn has_filesystem(&self) -> bool {
+    /// Tells whether the kernel still talks to this process about the filesystem. Only then is the device number
+    /// surely this mount's: the kernel gives the number of one that is gone to the next mount. A connection that an
+    /// administrator aborts leaves a dead mount, which cannot be told from that, and which guestunmount removes.
+    fn is_connected(&self) -> bool {
         let mut polled = [PollFd::new(self.connection.as_fd(), PollFlags::POLLIN)];
         let is_disconnected = poll(&mut polled, PollTimeout::ZERO).is_ok()
             && polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR));
-        // A connection aborted by the administrator leaves the filesystem mounted, and says so in this way.
-        !is_disconnected || nix::unistd::read(&self.connection, &mut [0]) == Err(Errno::ECONNABORTED)
+        !is_disconnected
     }
 }
 

@@ -83,18 +83,10 @@ fn mount_and_serve(
         ignores_case: request.access == Access::ReadWrite && ignores_case(&handle, &request.mounts)?,
     };
     let nodes = CachedNodes::new(handle.nodes()?, request.cache_lifetime, CACHE_BYTES_MAX);
-    let mut served = serve(nodes, &host, launching, listeners, &interrupts)?;
-    let closed = match handle.shutdown() {
-        Ok(()) if is_lost.load(Ordering::SeqCst) => {
-            Err(anyhow::anyhow!("the appliance ended while it was in use"))
-        }
+    serve(nodes, &host, launching, listeners, &interrupts, || match handle.shutdown() {
+        Ok(()) if is_lost.load(Ordering::SeqCst) => bail!("the appliance ended while it was in use"),
         result => result.context("close the image"),
-    };
-    if let Some(presence) = &mut served.presence {
-        presence.finish(closed.is_ok());
-    }
-    drop(served.pid_file);
-    closed
+    })
 }
 
 fn launch(request: &MountRequest, is_lost: &Arc<AtomicBool>) -> anyhow::Result<Handle> {

@@ -1,6 +1,7 @@
-//! Mounts a guest on the host and serves it until it is unmounted or the program is asked to end.
+//! Mounts a guest on the host, serves it until it is unmounted or the program is asked to end, and closes its image.
 //!
-//! Takes the guest as nodes, wherever they come from; closing the image afterwards is the caller's.
+//! Takes the guest as nodes, wherever they come from, and a function that closes it. Tells everybody who waits: that
+//! the mount is usable, and, when all is done, how it ended.
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -10,7 +11,7 @@ use anyhow::Context;
 use guestfs::api::AsErrno;
 
 use crate::attributes::Presentation;
-use crate::daemonise::{Launching, Listeners, PidFile};
+use crate::daemonise::{Launching, Listeners};
 use crate::files::{Files, GuestNodes};
 use crate::fuse::{Serving, Settings};
 use crate::interrupts::{Event, Interrupts};
@@ -34,26 +35,18 @@ pub struct HostMount<'a> {
     pub ignores_case: bool,
 }
 
-/// What is left when serving has ended: kept until the image is closed.
-#[derive(Debug)]
-pub struct Served {
-    /// Removes the file with the process's number.
-    pub pid_file: Option<PidFile>,
-    /// Tells those who wait; `None` when the kernel has no such sockets.
-    pub presence: Option<Presence>,
-}
-
 /// How long an idle mount may take to end after it was unmounted.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Mounts, tells everybody that the mount is usable, and serves it to its end.
+/// Mounts, tells everybody that the mount is usable, serves it to its end, and closes the image by `close`.
 pub fn serve<N: GuestNodes>(
     nodes: N,
     host: &HostMount<'_>,
     launching: Launching,
     listeners: &Listeners,
     interrupts: &Interrupts,
-) -> anyhow::Result<Served> {
+    close: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
     let files = Files::new(nodes, host.access == Access::ReadOnly)
         .map_err(|error| anyhow::anyhow!("open the root of the guest's tree: {}", error.as_errno()))?;
     let (sender, events) = mpsc::channel();
@@ -70,11 +63,18 @@ pub fn serve<N: GuestNodes>(
         Serving::start(connection, files, host.settings(), when_ended).context("serve the mount")?;
     mount.raise_read_ahead();
     let presence = Presence::announce(mount.device());
-    let presence =
+    let mut presence =
         presence.inspect_err(|error| log::warn!("guestunmount will not wait for the image: {error}")).ok();
     let pid_file = launching.ready(listeners)?;
-    wait_for_end(&mount, &events, serving)?;
-    Ok(Served { pid_file, presence })
+    let ended = wait_for_end(&mount, &events, serving);
+    drop(mount);
+    let closed = close();
+    // Whoever waits for the file to vanish or for the process to end may use the image then.
+    if let Some(presence) = &mut presence {
+        presence.finish(closed.is_ok());
+    }
+    drop(pid_file);
+    closed.and(ended)
 }
 
 impl HostMount<'_> {

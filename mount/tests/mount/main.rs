@@ -2,4 +2,5 @@
 
 mod files;
 mod mounts;
+mod processes;
 mod support;

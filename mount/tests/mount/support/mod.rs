@@ -13,7 +13,7 @@ use guestmount::files::{Files, GuestNodes};
 use guestmount::fuse::{Serving, Settings};
 use guestmount::mount_options::MountOptions;
 use guestmount::mountinfo;
-use guestmount::mountpoint::{self, Mount, Unmount};
+use guestmount::mountpoint::{self, Mount, Unmount, UnmountError};
 use guestmount::request::Access;
 
 /// The lifetime of what the kernel keeps: longer than any test.
@@ -76,17 +76,29 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         let mount = self.mount.take().unwrap();
-        // A failed test may have left files open.
-        let how = if thread::panicking() { Unmount::Lazily } else { Unmount::WhenIdle };
-        let result = mount.unmount(how);
         if thread::panicking() {
-            return;
+            // The failed test may have left files open.
+            return drop(mount);
         }
-        result.unwrap();
+        until_idle(|| mount.unmount(Unmount::WhenIdle));
         self.serving.take().unwrap().join().unwrap();
         assert_eq!(mountinfo::topmost_at(self.folder.path()).unwrap(), None, "a mount is left");
         assert_eq!(fs::read_dir(self.folder.path()).unwrap().count(), 0, "something lies under the mount");
     }
+}
+
+/// Unmounts what no test uses any more. For a moment it may still be in use: a process that another test starts has
+/// all files of this one until it runs its program.
+pub fn unmount_idle(mountpoint: &Path) {
+    until_idle(|| mountpoint::unmount(mountpoint, Unmount::WhenIdle));
+}
+
+fn until_idle(unmount: impl Fn() -> Result<(), UnmountError>) {
+    wait_until("idleness", || match unmount() {
+        Ok(()) => true,
+        Err(UnmountError::Busy(_)) => false,
+        Err(error) => panic!("{error}"),
+    });
 }
 
 /// Waits until `condition` holds: for what the kernel does after answering.
