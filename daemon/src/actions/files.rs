@@ -26,7 +26,7 @@ use attributes::{NOT_EXAMINED, split_mode, stat_record, time, user};
 const CONTENT_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 64;
 
 /// What new files get before the mask: read and write for all.
-const FILE_MODE: u32 = 0o666;
+pub(super) const FILE_MODE: u32 = 0o666;
 
 /// What is written at once where a file system cannot reserve space, in bytes.
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];

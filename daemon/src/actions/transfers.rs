@@ -10,15 +10,13 @@ use guestfs_api::{Failure, FileIn, FileOut};
 use rustix::fs::OFlags;
 
 use super::arguments::non_negative;
+use super::files::FILE_MODE;
 use crate::server::Server;
 
 mod checksum;
 
 /// What is read or written at once, in bytes: large, as each system call is slow where the processor is emulated.
 const BUFFER_BYTES: usize = 256 << 10;
-
-/// What new files get before the mask: read and write for all.
-const FILE_MODE: u32 = 0o666;
 
 impl Transfers for Server {
     fn upload(&self, filename: FileIn<'_>, remotefilename: &DeviceOrPath) -> Result<(), Failure> {
