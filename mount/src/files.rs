@@ -173,6 +173,10 @@ impl<N: GuestNodes> Files<N> {
             self.change(|nodes| nodes.node_create(&parent, &name, mode & PERMISSIONS, flags, &owner))?;
         let node = Arc::new(created.entry.node.clone());
         let found = self.found(created.entry, directory)?;
+        if exclusive != 0 {
+            // What is new has none, and the kernel asks before the first write.
+            self.inodes.update(found.inode.number, |known| known.no_capability = Some(Errno::ENODATA));
+        }
         Ok((found, self.open_files.insert(node, created.handle)))
     }
 

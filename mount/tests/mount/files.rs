@@ -452,11 +452,16 @@ fn extended_attributes_are_set_listed_and_removed() {
 fn a_capability_set_after_writing_is_seen() {
     let (memory, guest) = mounted();
     let path = guest.path("x");
-    let mut file = File::create(&path).unwrap();
-    for _ in 0..20 {
-        file.write_all(b"x").unwrap();
-    }
-    assert_eq!(memory.calls("getxattr"), 1, "the kernel asks before each write, the guest once");
+    // The kernel asks before each write.
+    let write = |mut file: File| (0..20).for_each(|_| file.write_all(b"x").unwrap());
+    write(File::create_new(&path).unwrap());
+    assert_eq!(memory.calls("getxattr"), 0, "a new file has no capability");
+    write(File::create(&path).unwrap());
+    let other = guest.path("other");
+    write(File::create(&other).unwrap());
+    write(File::create(&other).unwrap());
+    assert_eq!(memory.calls("getxattr"), 1, "the guest is asked once");
+    let mut file = File::options().append(true).open(&path).unwrap();
     // VFS_CAP_REVISION_2 with cap_net_raw.
     let capability = [&[0, 0, 0, 2, 0, 0x20][..], &[0; 14]].concat();
     rustix::fs::setxattr(&path, "security.capability", &capability, XattrFlags::empty()).unwrap();
