@@ -1,6 +1,6 @@
 //! The appliance: the small virtual machine that opens guest disks on behalf of the library.
 //!
-//! [`build`] makes its files from distribution packages, [`locate`] finds them or has them made, and `vm`
+//! [`build`] makes its files from distribution packages, [`locate`] finds them or has them made, and [`vm`]
 //! starts, watches and stops the machine and hands out its channels. What is said over a channel is the
 //! business of the client and the daemon; this package knows neither.
 
@@ -10,6 +10,7 @@ pub mod environment;
 pub mod locate;
 pub mod place;
 pub mod progress;
+pub mod vm;
 
 pub use build::{BuildError, BuildOptions};
 pub use daemon_binary::{DaemonBinary, DaemonError};
@@ -17,3 +18,4 @@ pub use environment::Environment;
 pub use locate::{Appliance, LocateError, ensure, find};
 pub use place::{Place, PlaceError};
 pub use progress::{NoProgress, Progress, Step};
+pub use vm::{LaunchError, Vm, VmConfig};

@@ -15,7 +15,7 @@ mod lock;
 pub mod manifest;
 mod merged_root;
 mod packages;
-mod programs;
+pub(crate) mod programs;
 mod tools_image;
 
 use std::collections::BTreeMap;

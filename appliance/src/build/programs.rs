@@ -26,6 +26,7 @@ const PACKAGE_OF_PROGRAM: &[(&str, &str)] = &[
     ("dpkg-deb", "dpkg"),
     ("gzip", "gzip"),
     ("lz4", "lz4"),
+    ("qemu-img", "qemu-utils"),
     ("tar", "tar"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
