@@ -3,8 +3,6 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-pub use guestfs_api::procedures::block_devices::dispatch;
-
 use guestfs_api::procedures::block_devices::BlockDevices;
 use guestfs_api::values::DeviceName;
 use guestfs_api::xdr::Table;

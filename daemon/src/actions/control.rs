@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-pub use guestfs_api::procedures::control::dispatch;
-
 use guestfs_api::procedures::control::Control;
 use guestfs_api::records::{MountableRecord, Utsname};
 use guestfs_api::values::{ByteString, Mountable};

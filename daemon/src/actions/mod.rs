@@ -13,6 +13,7 @@ pub mod partitions;
 pub mod transfers;
 pub mod xattrs;
 
+use guestfs_api::procedures as topics;
 use guestfs_api::{Failure, Served};
 
 use crate::server::Server;
@@ -22,16 +23,17 @@ type Dispatch = fn(&Server, &mut Served<'_>) -> Option<Result<Vec<u8>, Failure>>
 
 /// The topics that are served.
 static TOPICS: &[Dispatch] = &[
-    block_devices::dispatch,
-    btrfs::dispatch,
-    control::dispatch,
-    directories::dispatch,
-    files::dispatch,
-    filesystems::dispatch,
-    mounts::dispatch,
-    partitions::dispatch,
-    transfers::dispatch,
-    xattrs::dispatch,
+    topics::block_devices::dispatch,
+    topics::btrfs::dispatch,
+    topics::control::dispatch,
+    topics::directories::dispatch,
+    topics::files::dispatch,
+    topics::filesystems::dispatch,
+    topics::mounts::dispatch,
+    topics::nodes::dispatch,
+    topics::partitions::dispatch,
+    topics::transfers::dispatch,
+    topics::xattrs::dispatch,
 ];
 
 /// Serves a call of any topic: gives the body of its reply.

@@ -4,8 +4,6 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-pub use guestfs_api::procedures::mounts::dispatch;
-
 use guestfs_api::procedures::mounts::{Mounts, RemountOptions, UmountOptions};
 use guestfs_api::records::StatVfs;
 use guestfs_api::values::{DeviceOrPath, GuestPath, Mountable};

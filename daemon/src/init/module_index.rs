@@ -58,7 +58,12 @@ impl ModuleIndex {
             Some(start) => std::slice::from_ref(start),
             None => self.aliases.get(&name).map_or(&[][..], Vec::as_slice),
         };
-        starts.iter().filter_map(|start| self.text[*start..].lines().next()).filter_map(parse_line).map(first).collect()
+        starts
+            .iter()
+            .filter_map(|start| self.text[*start..].lines().next())
+            .filter_map(parse_line)
+            .map(first)
+            .collect()
     }
 
     /// Gives the modules to load for `module`: each after what it needs, itself last. A module that the index does not

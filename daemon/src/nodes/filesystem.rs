@@ -47,7 +47,7 @@ enum Naming {
     /// By the kernel's handles.
     Kernel,
     /// By numbers of the daemon's own.
-    Own(OwnNodes),
+    Own(Box<OwnNodes>),
 }
 
 /// A node that was found: open for calls on itself, not on its content.
@@ -75,7 +75,7 @@ impl Filesystem {
         let handle = lasting_handle(&root, kind);
         let naming = match &handle {
             Some(_) => Naming::Kernel,
-            None => Naming::Own(OwnNodes::new(open_path(&root)?, stat.stx_ino, inodes(kind))),
+            None => Naming::Own(Box::new(OwnNodes::new(open_path(&root)?, stat.stx_ino, inodes(kind)))),
         };
         let is_btrfs = kind == BTRFS_MAGIC;
         let subvolume = handle.filter(|_| is_btrfs).map_or(0, |handle| btrfs_subvolume(handle.bytes()));

@@ -244,7 +244,7 @@ impl NodeServer {
         let wanted = StatxFlags::BASIC_STATS | StatxFlags::MNT_ID;
         let stat = rustix::fs::statx(directory, name, AtFlags::SYMLINK_NOFOLLOW, wanted).map_err(fail)?;
         if stat.stx_mnt_id != filesystem.mount() {
-            return self.examine_mounted(directory, name).map_err(|error| fail(error));
+            return self.examine_mounted(directory, name).map_err(fail);
         }
         let node = match (filesystem.own(), own) {
             (Some(nodes), Some(directory_id)) => {

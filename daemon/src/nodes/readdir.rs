@@ -120,7 +120,7 @@ impl Lister<'_> {
 
 /// Says whether an entry of the working directory has extended attributes.
 fn has_xattrs(filesystem: &Filesystem, name: &CStr) -> bool {
-    match rustix::fs::llistxattr(name, &mut [0u8; 0]) {
+    match rustix::fs::llistxattr_query(name) {
         Ok(bytes) => bytes > 0,
         Err(rustix::io::Errno::OPNOTSUPP) => {
             filesystem.set_without_xattrs();
