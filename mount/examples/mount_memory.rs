@@ -1,7 +1,7 @@
 //! Mounts a guest kept in memory, with everything of `guestmount` but the virtual machine: for tests of what happens
 //! around it.
 
-#[path = "../tests/mount/support/memory.rs"]
+#[path = "../tests/mount/support/memory/mod.rs"]
 #[allow(dead_code, reason = "shared with tests that use all of it")]
 mod memory;
 

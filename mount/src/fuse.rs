@@ -3,105 +3,41 @@
 //! The only place that replies: every request is answered once, also when answering it panics. Says how long the
 //! kernel may keep what it is told.
 
+mod session;
+
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
 use errno_map::Errno;
 use fuser::{
-    AccessFlags, BsdFileFlags, Config, CopyFileRangeFlags, FileHandle, FileType, Filesystem, FopenFlags,
-    Generation, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags,
-    PollNotifier, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, Session, SessionACL, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use guestfs_api::records::{NodeAttributes, NodeChanges, Owner};
 
-use crate::attributes::{Presentation, empty_attributes, file_attributes, filesystem_sizes, time_change};
+use crate::attributes::{empty_attributes, file_attributes, filesystem_sizes, time_change};
 use crate::directories::{Listed, What};
 use crate::files::{Files, Found, GuestNodes};
 use crate::inodes::{InodeNumber, Remembered};
-use crate::mount_options::Audience;
 use crate::open_files::HandleNumber;
 
-/// How the mount behaves towards the kernel.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Who may use the mount.
-    pub audience: Audience,
-    /// Whether the kernel checks permissions; then what a user makes is the user's, and root's otherwise.
-    pub checks_permissions: bool,
-    /// How files are shown.
-    pub presentation: Presentation,
-    /// How long the kernel may keep names.
-    pub entry_lifetime: Duration,
-    /// How long it may keep attributes.
-    pub attribute_lifetime: Duration,
-    /// How long it may keep the absence of a name.
-    pub absence_lifetime: Duration,
-    /// Whether file data bypasses the page cache.
-    pub is_direct_io: bool,
-}
+pub use self::session::{Serving, Settings};
 
 /// The most one request carries, in bytes: what the kernel sends without being configured for more.
 const REQUEST_BYTES_MAX: u32 = 1 << 20;
 /// How many requests the kernel may have under way without anybody waiting, mostly reading ahead.
 const BACKGROUND_MAX: u16 = 64;
-/// How many requests are answered at a time.
-const THREADS: usize = 4;
 /// The target of the lines that `--trace` shows.
-pub const TRACE_TARGET: &str = "fuse";
+pub const TRACE_TARGET: &str = "file-operations";
 
-/// A mount being served.
-pub struct Serving {
-    thread: JoinHandle<io::Result<()>>,
-}
-
-impl Serving {
-    /// Starts to serve the kernel's requests; returns when the mount is usable.
-    ///
-    /// `when_ended` is called in a thread of its own when the kernel has ended the connection.
-    pub fn start<N: GuestNodes>(
-        connection: OwnedFd,
-        files: Files<N>,
-        settings: Settings,
-        when_ended: impl FnOnce(&io::Result<()>) + Send + 'static,
-    ) -> io::Result<Serving> {
-        let mut config = Config::default();
-        config.n_threads = Some(THREADS);
-        // A second descriptor of the connection needs the device itself, which a user may lack.
-        config.clone_fd = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
-        let acl = match settings.audience {
-            // The kernel has checked who may.
-            Audience::Owner | Audience::Everyone => SessionACL::All,
-            Audience::OwnerAndRoot => SessionACL::RootAndOwner,
-        };
-        let session = Session::from_fd(Adapter { files, settings }, connection, acl, config)?;
-        let thread = thread::Builder::new().name("fuse".to_owned()).spawn(move || {
-            let result = match session.run() {
-                // A request that was on its way when the mount ended.
-                Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
-                result => result,
-            };
-            when_ended(&result);
-            result
-        })?;
-        Ok(Serving { thread })
-    }
-
-    /// Waits until the kernel has ended the connection.
-    pub fn join(self) -> io::Result<()> {
-        self.thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a thread that serves the mount panicked")))
-    }
-}
-
+/// Answers the kernel.
 struct Adapter<N> {
     files: Files<N>,
     settings: Settings,

@@ -183,7 +183,9 @@ fn listeners(ready: &ReadySignals) -> anyhow::Result<Listeners> {
     let fd = ready.fd.map(|number| {
         // SAFETY: of this program only the log is set up, which opens nothing.
         let inherited = unsafe { Inherited::new(number) };
-        inherited.and_then(Inherited::expect_writable).with_context(|| format!("--fd={number}"))
+        inherited
+            .and_then(Inherited::expect_writable)
+            .with_context(|| format!("--fd={number}: the caller must leave it open for writing"))
     });
     let pid_file = ready.pid_file.as_deref().map(|path| -> anyhow::Result<PathBuf> {
         let path = std::path::absolute(path).with_context(|| format!("--pid-file {}", path.display()))?;
@@ -202,6 +204,8 @@ fn start_log(request: &MountRequest) {
     env_logger::Builder::new()
         .filter_level(if request.is_verbose { Debug } else { Warn })
         .filter_module(TRACE_TARGET, if request.is_traced { Info } else { Off })
+        // It would repeat every file operation.
+        .filter_module("fuser", Warn)
         .parse_default_env()
         .format(|out, record| {
             use std::io::Write;

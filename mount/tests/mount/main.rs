@@ -1,6 +1,9 @@
 //! Real mounts of a guest in memory. They need root and /dev/fuse, and no virtual machine.
 
-mod files;
+mod attributes;
+mod content;
+mod faults;
 mod mounts;
+mod names;
 mod processes;
 mod support;

@@ -4,6 +4,7 @@ pub mod memory;
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use guestmount::mount_options::MountOptions;
 use guestmount::mountinfo;
 use guestmount::mountpoint::{self, Mount, Unmount, UnmountError};
 use guestmount::request::Access;
+
+use self::memory::Memory;
 
 /// The lifetime of what the kernel keeps: longer than any test.
 pub const LIFETIME: Duration = Duration::from_secs(600);
@@ -85,6 +88,20 @@ impl Drop for Mounted {
         assert_eq!(mountinfo::topmost_at(self.folder.path()).unwrap(), None, "a mount is left");
         assert_eq!(fs::read_dir(self.folder.path()).unwrap().count(), 0, "something lies under the mount");
     }
+}
+
+/// Mounts a new guest in memory read-write.
+pub fn mounted() -> (Memory, Mounted) {
+    let memory = Memory::default();
+    (memory.clone(), Mounted::read_write(memory))
+}
+
+/// Lists the names in a directory, sorted.
+pub fn names(path: &Path) -> Vec<Vec<u8>> {
+    let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_vec());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
 }
 
 /// Unmounts what no test uses any more. For a moment it may still be in use: a process that another test starts has

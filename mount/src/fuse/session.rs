@@ -1,0 +1,79 @@
+//! The life of a served mount: from a connection to the kernel to its end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use fuser::{Config, Session, SessionACL};
+
+use super::Adapter;
+use crate::attributes::Presentation;
+use crate::files::{Files, GuestNodes};
+use crate::mount_options::Audience;
+
+/// How the mount behaves towards the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Who may use the mount.
+    pub audience: Audience,
+    /// Whether the kernel checks permissions; then what a user makes is the user's, and root's otherwise.
+    pub checks_permissions: bool,
+    /// How files are shown.
+    pub presentation: Presentation,
+    /// How long the kernel may keep names.
+    pub entry_lifetime: Duration,
+    /// How long it may keep attributes.
+    pub attribute_lifetime: Duration,
+    /// How long it may keep the absence of a name.
+    pub absence_lifetime: Duration,
+    /// Whether file data bypasses the page cache.
+    pub is_direct_io: bool,
+}
+
+/// How many requests are answered at a time.
+const THREADS: usize = 4;
+/// A mount being served.
+pub struct Serving {
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Serving {
+    /// Starts to serve the kernel's requests; returns when the mount is usable.
+    ///
+    /// `when_ended` is called in a thread of its own when the kernel has ended the connection.
+    pub fn start<N: GuestNodes>(
+        connection: OwnedFd,
+        files: Files<N>,
+        settings: Settings,
+        when_ended: impl FnOnce(&io::Result<()>) + Send + 'static,
+    ) -> io::Result<Serving> {
+        let mut config = Config::default();
+        config.n_threads = Some(THREADS);
+        // A second descriptor of the connection needs the device itself, which a user may lack.
+        config.clone_fd = std::fs::File::options().read(true).write(true).open("/dev/fuse").is_ok();
+        let acl = match settings.audience {
+            // The kernel has checked who may.
+            Audience::Owner | Audience::Everyone => SessionACL::All,
+            Audience::OwnerAndRoot => SessionACL::RootAndOwner,
+        };
+        let session = Session::from_fd(Adapter { files, settings }, connection, acl, config)?;
+        let thread = thread::Builder::new().name("fuse".to_owned()).spawn(move || {
+            let result = match session.run() {
+                // A request that was on its way when the mount ended.
+                Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
+                result => result,
+            };
+            when_ended(&result);
+            result
+        })?;
+        Ok(Serving { thread })
+    }
+
+    /// Waits until the kernel has ended the connection.
+    pub fn join(self) -> io::Result<()> {
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a thread that serves the mount panicked")))
+    }
+}
