@@ -152,9 +152,13 @@ fn wait_for_servers(request: &UnmountRequest, servers: Vec<Server>) -> anyhow::R
         request.tell(format_args!("unmounted; waiting for guestmount (process {pid}) to close the image"));
         match server.wait(deadline) {
             Ending::Closed => {}
-            Ending::Failed => bail!("guestmount (process {pid}) could not close the image well; check it"),
+            Ending::Failed => {
+                bail!(
+                    "guestmount (process {pid}) did not end well; check the image if it was mounted with --rw"
+                )
+            }
             Ending::Killed => {
-                bail!("guestmount (process {pid}) was killed before it closed the image; check it")
+                bail!("guestmount (process {pid}) was killed; check the image if it was mounted with --rw")
             }
             Ending::Late => bail!(
                 "unmounted, but guestmount (process {pid}) has not closed the image after {} s; do not use it yet",

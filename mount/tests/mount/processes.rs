@@ -169,7 +169,7 @@ fn an_image_that_was_not_closed_well_is_reported() {
     place.serving_pid();
     let output = place.unmount(&[]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("could not close the image well"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("did not end well"), "{}", text(&output.stderr));
     assert_eq!(process.wait().unwrap().code(), Some(1));
 }
 
