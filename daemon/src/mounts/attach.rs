@@ -8,6 +8,7 @@ use std::path::Path;
 
 use guestfs_api::values::Mountable;
 use guestfs_api::{Errno, Failure};
+use log::Level;
 use rustix::mount::UnmountFlags;
 
 use super::plan::{Driver, Plan};
@@ -192,7 +193,9 @@ fn attach_ntfs(server: &Server, mountable: &Mountable, plan: &Plan, target: &Pat
     }
     let said = String::from_utf8_lossy(&output.stderr);
     for line in said.lines() {
-        log::warn!("ntfs-3g on {mountable}: {line}");
+        // The plan asks for owners on a disk without a mapping of its own.
+        let is_expected = line == "Using default user mapping";
+        log::log!(if is_expected { Level::Debug } else { Level::Warn }, "ntfs-3g on {mountable}: {line}");
     }
     Ok(())
 }

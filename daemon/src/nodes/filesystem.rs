@@ -32,6 +32,8 @@ const BTRFS_MAGIC: u64 = 0x9123_683e;
 /// A file system of the guest.
 pub struct Filesystem {
     number: u32,
+    /// Its place among the mounted file systems, which inode numbers are made of.
+    place: u32,
     mount: u64,
     /// The root, open for reading; `None` while it is tried to unmount the file system. Held for single looks.
     root: RwLock<Option<Arc<OwnedFd>>>,
@@ -68,8 +70,9 @@ impl AsFd for Found {
 }
 
 impl Filesystem {
-    /// Begins to serve a file system whose root directory is open for reading.
-    pub fn new(number: u32, root: OwnedFd) -> Result<Filesystem> {
+    /// Begins to serve a file system whose root directory is open for reading. `number` is never used for another one;
+    /// `place` is free among those that are mounted.
+    pub fn new(number: u32, place: u32, root: OwnedFd) -> Result<Filesystem> {
         let stat = attributes::stat(&root)?;
         let kind = u64::try_from(rustix::fs::fstatfs(&root)?.f_type).unwrap_or(0) & 0xffff_ffff;
         let handle = lasting_handle(&root, kind);
@@ -81,6 +84,7 @@ impl Filesystem {
         let subvolume = handle.filter(|_| is_btrfs).map_or(0, |handle| btrfs_subvolume(handle.bytes()));
         Ok(Filesystem {
             number,
+            place,
             mount: stat.stx_mnt_id,
             root: RwLock::new(Some(Arc::new(root))),
             naming,
@@ -90,9 +94,14 @@ impl Filesystem {
         })
     }
 
-    /// Gives its number, by the order of mounts.
+    /// Gives the number that stands for it in nodes.
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    /// Gives its place among the mounted file systems.
+    pub fn place(&self) -> u32 {
+        self.place
     }
 
     /// Gives the kernel's id of its mount.
@@ -207,7 +216,7 @@ impl Filesystem {
             }
             _ => (0, stat.stx_ino),
         };
-        inode_number::unique(self.number, subvolume, inode)
+        inode_number::unique(self.place, subvolume, inode)
     }
 
     /// Says whether files can have extended attributes here, as far as is known.

@@ -1,8 +1,8 @@
 //! Makes one number of a file system and an inode number in it, so that all files of the guest differ.
 //!
 //! - The first file system's numbers stay as they are, as far as they have 40 bits.
-//! - Others become bits 0-39 of a number whose bits 56-62 hold the file system and bits 40-55 the btrfs subvolume
-//!   (0 for the one that is mounted).
+//! - Others become bits 0-39 of a number whose bits 56-62 hold the place of the file system among those that are
+//!   mounted and bits 40-55 the btrfs subvolume (0 for the one that is mounted).
 //! - What does not fit there is hashed into a number with bit 63 set.
 //!
 //! So numbers only depend on the order of mounts and on what is on the disks, and are the same the next time.
@@ -11,21 +11,21 @@
 const INODE_BITS: u32 = 40;
 /// The bits of a subvolume's number that is kept.
 const SUBVOLUME_BITS: u32 = 16;
-/// The bits of a file system's number that is kept.
-const FILESYSTEM_BITS: u32 = 7;
+/// The bits of a file system's place that is kept.
+const PLACE_BITS: u32 = 7;
 
 /// Set in numbers that were hashed.
 const HASHED: u64 = 1 << 63;
 
 /// Makes the number of an inode. `subvolume` is 0 but in a btrfs, below the subvolume that is mounted.
-pub fn unique(filesystem: u32, subvolume: u64, inode: u64) -> u64 {
-    let filesystem = u64::from(filesystem);
+pub fn unique(place: u32, subvolume: u64, inode: u64) -> u64 {
+    let place = u64::from(place);
     let fits = |value: u64, bits: u32| value >> bits == 0;
-    if fits(inode, INODE_BITS) && fits(subvolume, SUBVOLUME_BITS) && fits(filesystem, FILESYSTEM_BITS) {
-        return inode | subvolume << INODE_BITS | filesystem << (INODE_BITS + SUBVOLUME_BITS);
+    if fits(inode, INODE_BITS) && fits(subvolume, SUBVOLUME_BITS) && fits(place, PLACE_BITS) {
+        return inode | subvolume << INODE_BITS | place << (INODE_BITS + SUBVOLUME_BITS);
     }
     let mut hash = Hash::new();
-    for value in [filesystem, subvolume, inode] {
+    for value in [place, subvolume, inode] {
         hash.add(&value.to_le_bytes());
     }
     hash.value() | HASHED
@@ -87,10 +87,10 @@ mod tests {
     #[test]
     fn numbers_differ_between_file_systems_and_subvolumes_and_stay_the_same() {
         let mut seen = HashSet::new();
-        for filesystem in [0, 1, 127, 128, 1000] {
+        for place in [0, 1, 127, 128, 1000] {
             for subvolume in [0, 256, 65_535, 65_536, u64::MAX] {
                 for inode in [0, 1, 256, (1 << 40) - 1, 1 << 40, u64::MAX] {
-                    assert!(seen.insert(unique(filesystem, subvolume, inode)));
+                    assert!(seen.insert(unique(place, subvolume, inode)));
                 }
             }
         }

@@ -45,6 +45,15 @@ struct Filesystems {
     count: u32,
 }
 
+impl Filesystems {
+    /// Gives the lowest place that none of the mounted file systems has, so that the same mounts in the same order have
+    /// the same inode numbers whatever was mounted before.
+    fn free_place(&self) -> u32 {
+        let is_free = |place: &u32| self.mounted.iter().all(|filesystem| filesystem.place() != *place);
+        (0..).find(is_free).unwrap_or(u32::MAX)
+    }
+}
+
 /// A node while a call is served: found by its handle, or an open file of it.
 enum Target {
     Found(Found),
@@ -89,7 +98,7 @@ impl NodeServer {
         NodeServer::default()
     }
 
-    /// Begins to serve the file system with this root directory; gives its number, by the order of mounts.
+    /// Begins to serve the file system with this root directory; gives the number that stands for it in nodes.
     pub fn add_filesystem(&self, root: OwnedFd) -> Result<u32, Failure> {
         let filesystem = self.adopt(root).map_err(|error| failed(error, "serve the file system by node"))?;
         Ok(filesystem.number())
@@ -100,7 +109,7 @@ impl NodeServer {
         if filesystems.mounted.len() >= FILESYSTEMS_MAX {
             return Err(rustix::io::Errno::NFILE);
         }
-        let filesystem = Arc::new(Filesystem::new(filesystems.count, root)?);
+        let filesystem = Arc::new(Filesystem::new(filesystems.count, filesystems.free_place(), root)?);
         filesystems.count += 1;
         filesystems.mounted.push(filesystem.clone());
         Ok(filesystem)
