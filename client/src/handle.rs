@@ -167,7 +167,8 @@ impl Handle {
         let mut report = |step: Step, done: u64, total: u64| {
             self.events.emit(&Event::Launch { step: &step.to_string(), done, total });
         };
-        let mut config = VmConfig::new(ensure(&Environment::from_process(), None, &mut report)?);
+        let mut config =
+            VmConfig::new(ensure(&Environment::from_process(), settings.daemon.as_deref(), &mut report)?);
         config.drives.clone_from(&self.drives);
         config.accelerator = settings.accelerator;
         config.append.clone_from(&settings.append);

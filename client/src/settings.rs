@@ -24,6 +24,8 @@ pub struct Settings {
     pub vcpus: Option<u32>,
     /// The QEMU program; `None` to find it in PATH.
     pub hypervisor: Option<PathBuf>,
+    /// The static daemon the appliance is built with; `None` to look beside the program.
+    pub daemon: Option<PathBuf>,
     /// Text for the end of the kernel's command line.
     pub append: Option<String>,
     /// Where throw-away files go; `None` for TMPDIR or /tmp.
@@ -44,6 +46,7 @@ impl Default for Settings {
             memory_mib: None,
             vcpus: None,
             hypervisor: None,
+            daemon: None,
             append: None,
             temporary_directory: None,
             accelerator: AcceleratorChoice::Automatic,

@@ -9,11 +9,14 @@ use guestfs::api::procedures::filesystems::{
 use guestfs::api::procedures::partitions::Partitions;
 use guestfs::api::values::{DeviceName, DeviceOrPath};
 use guestfs::appliance::vm::{Access, Drive};
-use guestfs::{Connection, Handle};
+use guestfs::{Connection, Handle, Settings};
+
+use crate::programs::program;
 
 /// Launches the appliance with `image`, read and write, and runs `work` on it.
 pub fn with_guest<R>(image: &Path, work: impl FnOnce(Remote<&Connection>) -> R) -> R {
-    let mut handle = Handle::new().expect("the environment's settings are valid");
+    let settings = Settings::from_environment().expect("the environment's settings are valid");
+    let mut handle = Handle::with_settings(Settings { daemon: Some(program("guestfsd")), ..settings });
     handle.add_drive(Drive::new(image, Access::ReadWrite)).expect("the handle is being configured");
     handle.launch().unwrap_or_else(|error| panic!("launch: {error}"));
     let result = work(handle.guest().expect("the handle is ready"));

@@ -33,7 +33,11 @@ pub fn assert_same_tree(expected: &Path, found: &Path, fidelity: Fidelity) {
     command.args(fidelity.options());
     command.args(["--checksum", "--delete", "--dry-run", "--itemize-changes", "--exclude=/lost+found"]);
     command.arg(with_slash(found)).arg(with_slash(expected));
-    let differences = succeed(&mut command);
+    let mut differences = succeed(&mut command);
+    if fidelity == Fidelity::NamesAndContents {
+        // The root of a vfat is no entry of any folder, and entries are what have times there.
+        differences = differences.replace(".d..t...... ./\n", "");
+    }
     assert!(differences.is_empty(), "the trees differ (rsync's marks):\n{differences}");
 }
 

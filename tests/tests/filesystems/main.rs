@@ -22,7 +22,7 @@ struct Kind {
 const EXT4: Kind = Kind {
     name: "ext4",
     mebibytes: 128,
-    host_mkfs: Some(&["-q", "-F"]),
+    host_mkfs: Some(&["-q", "-F", "-b", "4096"]),
     abilities: UNIX,
     fidelity: Fidelity::Everything,
 };
