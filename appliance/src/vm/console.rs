@@ -13,8 +13,8 @@ use parking_lot::{Condvar, Mutex};
 /// The bytes of console output that are kept.
 pub const KEPT_MAX: usize = 64 << 10;
 
-/// The longest line a report shows, in characters.
-const LINE_MAX: usize = 500;
+/// The longest line a report shows, in characters: what QEMU says of a block node contains its file name.
+const LINE_MAX: usize = 2000;
 
 /// Hears console output as it comes, on the thread that drains it.
 pub type ConsoleSink = Box<dyn FnMut(&[u8]) + Send>;

@@ -87,6 +87,14 @@ pub enum LaunchError {
         /// The image.
         path: PathBuf,
     },
+    /// QEMU finds fault with an image's content, or with a file it names.
+    #[error("{}: QEMU cannot use it: {reason}", path.display())]
+    Refused {
+        /// The image.
+        path: PathBuf,
+        /// What QEMU said.
+        reason: String,
+    },
     /// QEMU ended before it ran.
     #[error("QEMU ended at once: {0}")]
     Exited(FailureReport),

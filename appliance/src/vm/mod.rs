@@ -5,6 +5,7 @@
 pub mod accelerator;
 pub mod command_line;
 pub mod console;
+mod diagnosis;
 pub mod drive;
 mod error;
 mod image;
@@ -288,14 +289,5 @@ fn why_it_failed(process: &Process, console: &Console, problem: QmpError, disks:
     if process.wait(EXIT_DEADLINE).is_none() {
         return LaunchError::Unresponsive { problem, report: report(process, console, ERROR_LINES_MAX) };
     }
-    let report = report(process, console, ERROR_LINES_MAX);
-    // QEMU's words for an image that another process has locked; its line repeats the node with the file name.
-    let locked = report.console.iter().find(|line| line.contains("Failed to get") && line.contains("lock"));
-    let in_use = locked.and_then(|line| {
-        disks.images.iter().find(|path| path.to_str().is_some_and(|path| line.contains(path)))
-    });
-    match in_use {
-        Some(path) => LaunchError::InUse { path: path.clone() },
-        None => LaunchError::Exited(report),
-    }
+    diagnosis::why_qemu_ended(report(process, console, ERROR_LINES_MAX), &disks.images)
 }
