@@ -8,6 +8,9 @@ use std::os::fd::OwnedFd;
 /// The longest record the kernel gives (PRINTK_MESSAGE_MAX and its prefix and properties).
 const RECORD_BYTES_MAX: usize = 8192;
 
+/// Messages less important than this do not tell of errors (KERN_ERR).
+const ERROR: u32 = 3;
+
 /// Messages less important than this are progress reports (KERN_NOTICE).
 const IMPORTANT: u32 = 5;
 
@@ -70,11 +73,14 @@ fn parse(record: &[u8]) -> Option<Record> {
     Some(Record { level: priority & LEVEL_MASK, time_us, text })
 }
 
-/// Gives the last important message about any of `subjects`, or else the last important one.
-pub fn last_about<'a>(records: &'a [Record], subjects: &[&str]) -> Option<&'a str> {
+/// Gives the message that says most about a failure: the first error about `subject`, which later ones follow from, else
+/// the last important message about it, else the last important one.
+pub fn cause<'a>(records: &'a [Record], subject: &str) -> Option<&'a str> {
     let important = || records.iter().rev().filter(|record| record.level <= IMPORTANT);
-    let is_about = |record: &&Record| subjects.iter().any(|subject| record.text.contains(subject));
-    important().find(is_about).or_else(|| important().next()).map(|record| record.text.as_str())
+    let is_about = |record: &&Record| record.text.contains(subject);
+    let first_error = records.iter().filter(is_about).find(|record| record.level <= ERROR);
+    let found = first_error.or_else(|| important().find(is_about)).or_else(|| important().next());
+    found.map(|record| record.text.trim())
 }
 
 #[cfg(test)]
@@ -98,16 +104,27 @@ mod tests {
     }
 
     #[test]
-    fn the_last_important_message_about_the_subject_is_taken() {
+    fn the_first_error_about_the_subject_is_the_cause() {
         let records = [
-            record(3, "EXT4-fs (sda1): first"),
-            record(3, "EXT4-fs (sda1): second"),
-            record(6, "EXT4-fs (sda1): chatter"),
-            record(4, "usb: unplugged"),
+            record(3, "sd 0:0:1:0: [sdb] asking"),
+            record(5, "BTRFS (device sda1): opening"),
+            record(3, "BTRFS error (device sda1): superblock checksum mismatch "),
+            record(3, "BTRFS error (device sda1): open_ctree failed: -22"),
         ];
-        assert_eq!(last_about(&records, &["(sda1)"]), Some("EXT4-fs (sda1): second"));
-        assert_eq!(last_about(&records, &["(sdb1)"]), Some("usb: unplugged"));
-        assert_eq!(last_about(&records[2..3], &["(sda1)"]), None);
+        assert_eq!(cause(&records, "sda1"), Some("BTRFS error (device sda1): superblock checksum mismatch"));
+    }
+
+    #[test]
+    fn without_an_error_the_last_important_message_is_taken() {
+        let records = [
+            record(4, "EXT4-fs (sda1): first"),
+            record(4, "EXT4-fs (sda1): second"),
+            record(6, "EXT4-fs (sda1): chatter"),
+            record(4, "ISOFS: no CD-ROM"),
+        ];
+        assert_eq!(cause(&records, "sda1"), Some("EXT4-fs (sda1): second"));
+        assert_eq!(cause(&records, "sdb1"), Some("ISOFS: no CD-ROM"));
+        assert_eq!(cause(&records[2..3], "sda1"), None);
     }
 
     proptest! {

@@ -169,7 +169,12 @@ fn explained(
     let kernel_name = plan.device.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let records = log.map(KernelLog::read).unwrap_or_default();
     let mut failure = failed(error, what);
-    if let Some(said) = kernel_log::last_about(&records, &[&kernel_name]) {
+    let mounted = server.mounts.newest(|mount| mount.device == plan.device);
+    if let Some(mount) = mounted.filter(|_| error == rustix::io::Errno::BUSY) {
+        failure.message = format!("{}: it is mounted on {}", failure.message, mount.at);
+        return failure;
+    }
+    if let Some(said) = kernel_log::cause(&records, &kernel_name) {
         let public =
             server.devices.public_name(&kernel_name).map_or(kernel_name.clone(), |name| name.to_string());
         failure.message = format!("{}: {}", failure.message, said.replace(&kernel_name, &public));
@@ -188,8 +193,10 @@ fn attach_ntfs(server: &Server, mountable: &Mountable, plan: &Plan, target: &Pat
         .args([plan.device.as_path(), target]);
     let output = server.tools.run(&command)?;
     if output.status != 0 {
-        let failure = output.failure("ntfs-3g");
-        return Err(Failure::plain(format!("mount {mountable} as ntfs: {failure}")));
+        let said = String::from_utf8_lossy(&output.stderr);
+        // The program goes on with general advice.
+        let said = said.lines().next().unwrap_or("it does not say why");
+        return Err(Failure::plain(format!("mount {mountable} as ntfs: ntfs-3g: {said}")));
     }
     let said = String::from_utf8_lossy(&output.stderr);
     for line in said.lines() {
