@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::LaunchError;
-use super::image::{Image, examine};
+use super::image::{Image, ImageError, examine};
 use super::image_format::Format;
 use super::overlay;
 
@@ -82,6 +82,14 @@ impl Drive {
     /// A drive with the usual settings: format found out, 512-byte sectors, no discards, no label.
     pub fn new(path: impl Into<PathBuf>, access: Access) -> Drive {
         Drive { path: path.into(), access, format: None, block_size: None, has_discard: false, label: None }
+    }
+
+    /// Finds out what is wrong with the image before anything is started for it; starting the VM checks again.
+    ///
+    /// # Errors
+    /// Each way in which an image is unusable is a variant of [`ImageError`].
+    pub fn check(&self) -> Result<(), ImageError> {
+        examine(&self.path, self.format, self.access).map(|_| ())
     }
 }
 

@@ -19,6 +19,9 @@ pub enum LaunchError {
     /// QEMU is not installed.
     #[error("{} is not installed: type: sudo apt-get install qemu-system-x86", .0.display())]
     NoHypervisor(PathBuf),
+    /// The QEMU that was named by its path is not there.
+    #[error("{}: there is no such QEMU; correct or unset LIBGUESTFS_HV", .0.display())]
+    NoSuchHypervisor(PathBuf),
     /// QEMU cannot be run.
     #[error("run {}: {source}", path.display())]
     Hypervisor {

@@ -268,6 +268,10 @@ fn spawn(
     let other_writer = writer.try_clone().map_err(pipe_error)?;
     command.stdin(Stdio::null()).stdout(writer).stderr(other_writer).env("LC_ALL", "C");
     let process = Process::spawn(command, inherited).map_err(|source| match source.kind() {
+        // Only a name without a slash is looked for in PATH.
+        io::ErrorKind::NotFound if hypervisor.components().count() > 1 => {
+            LaunchError::NoSuchHypervisor(hypervisor.to_owned())
+        }
         io::ErrorKind::NotFound => LaunchError::NoHypervisor(hypervisor.to_owned()),
         _ => LaunchError::Hypervisor { path: hypervisor.to_owned(), source },
     })?;
@@ -286,7 +290,9 @@ fn report(process: &Process, console: &Console, lines_max: usize) -> FailureRepo
 }
 
 fn why_it_failed(process: &Process, console: &Console, problem: QmpError, disks: &Disks) -> LaunchError {
-    if process.wait(EXIT_DEADLINE).is_none() {
+    // One that closed its monitor is about to end; one that says nothing, or nonsense, may go on for ever.
+    let deadline = if matches!(problem, QmpError::Closed) { EXIT_DEADLINE } else { Duration::ZERO };
+    if process.wait(deadline).is_none() {
         return LaunchError::Unresponsive { problem, report: report(process, console, ERROR_LINES_MAX) };
     }
     diagnosis::why_qemu_ended(report(process, console, ERROR_LINES_MAX), &disks.images)

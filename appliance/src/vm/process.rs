@@ -172,7 +172,7 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(20);
 
     fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
+        let mut command = Command::new("bash");
         command.args(["-c", script]).stdin(Stdio::null());
         command
     }
