@@ -3,6 +3,9 @@
 
 use std::io::{self, Write};
 
+/// The length of an entry's header, before its name.
+const HEADER_LENGTH: usize = 110;
+
 /// The type and permissions of an entry, as in `st_mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
@@ -85,8 +88,27 @@ impl<W: Write> CpioWriter<W> {
             1,
             name.len() + 1,
         )?;
-        const HEADER_LENGTH: usize = 110;
         self.output.write_all(padding(HEADER_LENGTH + name.len() + 1))
+    }
+}
+
+/// Finds a file in an archive this module wrote.
+pub fn find<'a>(archive: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    const SIZE_AT: usize = 6 + 6 * 8;
+    const NAME_LENGTH_AT: usize = 6 + 11 * 8;
+    let mut rest = archive;
+    loop {
+        let number = |at: usize| -> Option<usize> {
+            usize::from_str_radix(std::str::from_utf8(rest.get(at..at + 8)?).ok()?, 16).ok()
+        };
+        let (size, name_length) = (number(SIZE_AT)?, number(NAME_LENGTH_AT)?);
+        let name_end = HEADER_LENGTH.checked_add(name_length)?;
+        let content_at = name_end.checked_next_multiple_of(4)?;
+        let content_end = content_at.checked_add(size)?;
+        if rest.get(HEADER_LENGTH..name_end)?.strip_suffix(b"\0")? == name.as_bytes() {
+            return rest.get(content_at..content_end);
+        }
+        rest = rest.get(content_end.checked_next_multiple_of(4)?..)?;
     }
 }
 
@@ -111,6 +133,20 @@ mod tests {
             00000000000000000000000000000000000000010000000000000000000000000000000000000000\
             000000000000000b00000000TRAILER!!!\0\0\0\0";
         assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+    }
+
+    #[test]
+    fn file_is_found_behind_others_and_absent_ones_are_not() {
+        let mut writer = CpioWriter::new(Vec::new());
+        writer.directory("modules").unwrap();
+        writer.file("modules/x.ko", b"odd").unwrap();
+        writer.file("modules/boot", b"virtio\n").unwrap();
+        let archive = writer.finish().unwrap();
+        assert_eq!(find(&archive, "modules/boot"), Some(&b"virtio\n"[..]));
+        assert_eq!(find(&archive, "modules"), Some(&b""[..]));
+        assert_eq!(find(&archive, "boot"), None);
+        assert_eq!(find(&archive[..archive.len() / 2], "absent"), None);
+        assert_eq!(find(b"070701", "absent"), None);
     }
 
     #[test]

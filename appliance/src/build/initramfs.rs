@@ -6,7 +6,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use super::contents::{ETC_FILES, ETC_FOLDERS};
-use super::cpio::CpioWriter;
+use super::cpio::{self, CpioWriter};
 use super::error::{BuildError, file_error};
 use super::kernel_modules::Modules;
 use super::merged_root::MergedRoot;
@@ -29,6 +29,11 @@ const SYMLINKS: &[(&str, &str)] = &[
 /// Files of `/etc` that are taken from the packages where these have them.
 const ETC_FROM_PACKAGES: &[&str] = &["mke2fs.conf"];
 
+/// The list of modules to load at boot, and what is added to it when the tools image is a file of the initramfs:
+/// nothing else would make the loop device that mounting it takes.
+const BOOT_LIST: &str = "modules/boot";
+const LOOP_MODULE: &str = "loop\n";
+
 /// Writes the base archive.
 ///
 /// # Errors
@@ -48,7 +53,7 @@ pub fn write_base(path: &Path, modules: &Modules, root: &MergedRoot) -> Result<(
             }
         }
         archive.file("modules/index", modules.index().as_bytes())?;
-        archive.file("modules/boot", modules.boot_list().as_bytes())?;
+        archive.file(BOOT_LIST, modules.boot_list().as_bytes())?;
         for name in &modules.initramfs {
             archive.file(&format!("modules/{name}.ko"), &modules.by_name[name].content)?;
         }
@@ -69,12 +74,16 @@ pub fn write_initramfs(
 ) -> Result<(), BuildError> {
     let base = fs::read(base).map_err(file_error("read", base))?;
     let tools = tools.map(|tools| fs::read(tools).map_err(file_error("read", tools))).transpose()?;
+    let boot_list = cpio::find(&base, BOOT_LIST).unwrap_or_default();
     write_file(path, |output| {
         output.write_all(&base)?;
         let mut archive = CpioWriter::new(output);
         archive.program("init", daemon)?;
         if let Some(tools) = &tools {
             archive.file("tools.img", tools)?;
+            // A file that comes twice is written twice: this list replaces the base's.
+            let boot_list = [boot_list, LOOP_MODULE.as_bytes()].concat();
+            archive.file(BOOT_LIST, &boot_list)?;
         }
         archive.finish().map(drop)
     })
@@ -123,5 +132,21 @@ mod tests {
         assert!(contains(&whole[base.len()..], b"init\0"));
         assert!(contains(&whole[base.len()..], b"the daemon"));
         assert!(contains(&base, b"sbin/modprobe\0"));
+    }
+
+    #[test]
+    fn initramfs_with_the_tools_image_loads_the_loop_driver_at_boot() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let mut archive = CpioWriter::new(Vec::new());
+        archive.file(BOOT_LIST, b"virtio\n").unwrap();
+        let base = archive.finish().unwrap();
+        fs::write(path("base"), &base).unwrap();
+        fs::write(path("tools"), "the tools").unwrap();
+        write_initramfs(&path("whole"), &path("base"), b"the daemon", Some(&path("tools"))).unwrap();
+        let whole = fs::read(path("whole")).unwrap();
+        let added = &whole[base.len()..];
+        assert_eq!(cpio::find(added, "tools.img"), Some(&b"the tools"[..]));
+        assert_eq!(cpio::find(added, BOOT_LIST), Some(&b"virtio\nloop\n"[..]));
     }
 }
