@@ -9,6 +9,7 @@ pub mod daemon_binary;
 pub mod environment;
 pub mod locate;
 pub mod place;
+mod programs;
 pub mod progress;
 pub mod vm;
 
@@ -17,5 +18,6 @@ pub use daemon_binary::{DaemonBinary, DaemonError};
 pub use environment::Environment;
 pub use locate::{Appliance, LocateError, ensure, find};
 pub use place::{Place, PlaceError};
+pub use programs::ProgramError;
 pub use progress::{NoProgress, Progress, Step};
 pub use vm::{LaunchError, Vm, VmConfig};

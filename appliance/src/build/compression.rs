@@ -9,7 +9,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::error::{BuildError, file_error};
-use super::programs::{program, run, run_to_file};
+use crate::programs::{program, run, run_to_file};
 
 /// For one kernel, or all modules of one method.
 const DEADLINE: Duration = Duration::from_secs(300);
@@ -59,7 +59,7 @@ pub fn decompress(method: Method, from: &Path, to: &Path) -> Result<(), BuildErr
     let input = File::open(from).map_err(file_error("open", from))?;
     let mut command = program(method.program());
     command.stdin(Stdio::from(input)).args(["--decompress", "--stdout"]);
-    run_to_file(&mut command, to, DEADLINE)
+    Ok(run_to_file(&mut command, to, DEADLINE)?)
 }
 
 /// Decompresses files in place: `x.ko.xz` becomes `x.ko`.
@@ -76,7 +76,8 @@ pub fn decompress_in_place(method: Method, files: &[PathBuf]) -> Result<(), Buil
         // The other programs remove their input unasked.
         command.arg("--rm");
     }
-    run(command.arg("--").args(files), DEADLINE).map(drop)
+    run(command.arg("--").args(files), DEADLINE)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::daemon_binary::DaemonError;
 use crate::place::PlaceError;
+use crate::programs::ProgramError;
 
 /// Why an appliance could not be built.
 #[derive(Debug, Error)]
@@ -28,34 +29,9 @@ pub enum BuildError {
         /// How long this process waited.
         seconds: u64,
     },
-    /// A program that the build runs is not installed.
-    #[error("{program} is not installed: type: sudo apt-get install {package}")]
-    NoProgram {
-        /// The program's name.
-        program: String,
-        /// The package that brings it.
-        package: &'static str,
-    },
-    /// A program failed.
-    #[error("{command} failed ({status}): {message}")]
-    Program {
-        /// The program and its first arguments.
-        command: String,
-        /// How it ended.
-        status: String,
-        /// The last lines it wrote to standard error.
-        message: String,
-    },
-    /// A program did not end within its deadline and was killed.
-    #[error(
-        "{command} did not end within {seconds} s and was killed: try again when the network or disk is less busy"
-    )]
-    TooSlow {
-        /// The program and its first arguments.
-        command: String,
-        /// The deadline.
-        seconds: u64,
-    },
+    /// A program of the host is missing or failed.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
     /// The package manager does not know a package the appliance needs.
     #[error(
         "the package manager knows no package {package}: its lists are missing or old; type: sudo apt-get update"

@@ -15,7 +15,6 @@ mod lock;
 pub mod manifest;
 mod merged_root;
 mod packages;
-pub(crate) mod programs;
 mod tools_image;
 
 use std::collections::BTreeMap;

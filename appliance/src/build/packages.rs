@@ -14,7 +14,7 @@ use super::contents::{
     KERNEL_META_PACKAGES, KERNEL_PACKAGE_PREFIXES, MODULES_NOT_UNPACKED, TOOL_PACKAGES, hexadecimal,
 };
 use super::error::{BuildError, file_error};
-use super::programs::{last_lines, program, run, run_any_status, spawn_error, wait};
+use crate::programs::{last_lines, program, run, run_any_status, spawn_error, wait};
 use crate::progress::{Progress, Step};
 
 /// For questions to the package manager, which reads its lists from disk.

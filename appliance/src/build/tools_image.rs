@@ -15,7 +15,7 @@ use super::elf_closure::{closure, is_elf};
 use super::error::{BuildError, file_error};
 use super::kernel_modules::Modules;
 use super::merged_root::MergedRoot;
-use super::programs::{program, run};
+use crate::programs::{program, run};
 
 /// For packing 100 MiB on a slow machine.
 const PACK_DEADLINE: Duration = Duration::from_secs(600);
@@ -160,7 +160,8 @@ fn pack(root: &MergedRoot, stage: &Path, product: &Path) -> Result<(), BuildErro
     let mut command = program(on_host("/lib64/ld-linux-x86-64.so.2")?);
     command.arg("--library-path").arg(libraries).arg(on_host("/usr/bin/mksquashfs")?);
     command.arg(stage).arg(product).args(PACK_OPTIONS);
-    run(&mut command, PACK_DEADLINE).map(drop)
+    run(&mut command, PACK_DEADLINE)?;
+    Ok(())
 }
 
 /// Owners are root and times zero, so the same files give the same image. lz4 unpacks fastest where the VM is

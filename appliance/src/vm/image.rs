@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::drive::Access;
 use super::image_format::{END_LENGTH, Format, START_LENGTH, probe};
-use crate::build::programs::{program, run};
+use crate::programs::{program, run};
 
 /// For `qemu-img info`, which reads a header.
 const INFO_DEADLINE: Duration = Duration::from_secs(20);

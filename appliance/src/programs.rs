@@ -3,12 +3,12 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::error::{BuildError, file_error};
+use thiserror::Error;
 
 /// How often a running program is looked at. Short beside the programs' run times, long beside a wake-up.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -32,6 +32,55 @@ const PACKAGE_OF_PROGRAM: &[(&str, &str)] = &[
     ("zstd", "zstd"),
 ];
 
+/// Why a program of the host did not do its work.
+#[derive(Debug, Error)]
+pub enum ProgramError {
+    /// It is not installed.
+    #[error("{program} is not installed: type: sudo apt-get install {package}")]
+    NoProgram {
+        /// The program's name.
+        program: String,
+        /// The package that brings it.
+        package: &'static str,
+    },
+    /// It failed.
+    #[error("{command} failed ({status}): {message}")]
+    Failed {
+        /// The program and its first arguments.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// The last lines it wrote to standard error.
+        message: String,
+    },
+    /// It did not end within its deadline and was killed.
+    #[error(
+        "{command} did not end within {seconds} s and was killed: try again when the network or disk is less busy"
+    )]
+    TooSlow {
+        /// The program and its first arguments.
+        command: String,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// It cannot be run.
+    #[error("run {program}: {source}")]
+    Run {
+        /// The program's name.
+        program: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The file for its output cannot be created.
+    #[error("create {}: {source}", path.display())]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
 /// Makes a command in the C locale.
 pub fn program(name: impl AsRef<Path>) -> Command {
     let mut command = Command::new(name.as_ref());
@@ -43,7 +92,7 @@ pub fn program(name: impl AsRef<Path>) -> Command {
 ///
 /// # Errors
 /// Fails when it is not installed, exits with another status than 0, or passes the deadline.
-pub fn run(command: &mut Command, deadline: Duration) -> Result<Output, BuildError> {
+pub fn run(command: &mut Command, deadline: Duration) -> Result<Output, ProgramError> {
     let output = run_any_status(command, deadline, &mut || {})?;
     succeeded(command, output.status, &output.stderr)?;
     Ok(output)
@@ -58,7 +107,7 @@ pub fn run_any_status(
     command: &mut Command,
     deadline: Duration,
     watch: &mut dyn FnMut(),
-) -> Result<Output, BuildError> {
+) -> Result<Output, ProgramError> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| spawn_error(command, error))?;
     let stdout = collect(child.stdout.take());
@@ -71,8 +120,8 @@ pub fn run_any_status(
 ///
 /// # Errors
 /// As [`run`], and when the file cannot be created.
-pub fn run_to_file(command: &mut Command, to: &Path, deadline: Duration) -> Result<(), BuildError> {
-    let output = File::create(to).map_err(file_error("create", to))?;
+pub fn run_to_file(command: &mut Command, to: &Path, deadline: Duration) -> Result<(), ProgramError> {
+    let output = File::create(to).map_err(|source| ProgramError::Output { path: to.to_owned(), source })?;
     command.stdout(output).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| spawn_error(command, error))?;
     let stderr = collect(child.stderr.take());
@@ -80,12 +129,12 @@ pub fn run_to_file(command: &mut Command, to: &Path, deadline: Duration) -> Resu
     succeeded(command, status, &join(stderr))
 }
 
-fn succeeded(command: &Command, status: ExitStatus, stderr: &[u8]) -> Result<(), BuildError> {
+fn succeeded(command: &Command, status: ExitStatus, stderr: &[u8]) -> Result<(), ProgramError> {
     if status.success() {
         return Ok(());
     }
     let (command, status) = (describe(command), status.to_string());
-    Err(BuildError::Program { command, status, message: last_lines(stderr) })
+    Err(ProgramError::Failed { command, status, message: last_lines(stderr) })
 }
 
 /// Waits for `child`, killing and reaping it when the deadline passes.
@@ -97,7 +146,7 @@ pub fn wait(
     command: &Command,
     deadline: Duration,
     watch: &mut dyn FnMut(),
-) -> Result<ExitStatus, BuildError> {
+) -> Result<ExitStatus, ProgramError> {
     let end = Instant::now() + deadline;
     loop {
         match child.try_wait() {
@@ -110,22 +159,25 @@ pub fn wait(
                 // Both fail only for a child that is already gone.
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(BuildError::TooSlow { command: describe(command), seconds: deadline.as_secs() });
+                return Err(ProgramError::TooSlow {
+                    command: describe(command),
+                    seconds: deadline.as_secs(),
+                });
             }
         }
     }
 }
 
 /// Turns a failure to start a program into advice about the package that brings it.
-pub fn spawn_error(command: &Command, source: io::Error) -> BuildError {
+pub fn spawn_error(command: &Command, source: io::Error) -> ProgramError {
     let name = command.get_program().to_string_lossy().into_owned();
     if source.kind() == io::ErrorKind::NotFound {
         let known = PACKAGE_OF_PROGRAM.iter().find(|(program, _)| *program == name);
         if let Some((_, package)) = known {
-            return BuildError::NoProgram { program: name, package };
+            return ProgramError::NoProgram { program: name, package };
         }
     }
-    BuildError::File { operation: "run", path: name.into(), source }
+    ProgramError::Run { program: name, source }
 }
 
 /// The program and its first arguments, for a message.
@@ -178,7 +230,7 @@ mod tests {
     fn slow_program_is_killed_at_its_deadline() {
         let begin = Instant::now();
         let error = run(program("sleep").arg("60"), Duration::from_millis(100)).unwrap_err();
-        assert!(matches!(error, BuildError::TooSlow { .. }), "{error}");
+        assert!(matches!(error, ProgramError::TooSlow { .. }), "{error}");
         assert!(begin.elapsed() < Duration::from_secs(10));
     }
 
