@@ -9,7 +9,7 @@ use guestfs_api::Remote;
 use guestfs_api::frame::FrameError;
 use guestfs_api::procedures::control::Control;
 use guestfs_appliance::vm::drive::DRIVES_MAX;
-use guestfs_appliance::vm::{Accelerator, Access, Drive, Vm, VmConfig};
+use guestfs_appliance::vm::{Accelerator, Access, Drive, LaunchError, Vm, VmConfig};
 use guestfs_appliance::{Environment, Step, ensure};
 
 use crate::connection::Connection;
@@ -143,6 +143,10 @@ impl Handle {
     }
 
     fn start(&self) -> Result<Running, Error> {
+        // Before the appliance, which may have to be built first.
+        for drive in &self.drives {
+            drive.check().map_err(LaunchError::Image)?;
+        }
         let config = self.vm_config()?;
         let deadline = Instant::now() + self.settings.launch_time_max;
         let mut vm = Vm::start(config)?;

@@ -34,14 +34,14 @@ pub enum Invocation {
 /// Why a command line cannot be followed.
 #[derive(Debug, Error)]
 pub enum CliError {
-    /// clap's own finding; its text has several lines and says how the option is used.
-    #[error("{0}")]
-    Usage(#[from] clap::Error),
+    /// An option or a value that does not exist: what clap finds, and its tip.
+    #[error("{0}; see: guestmount --help")]
+    Usage(String),
     /// The option exists and this version cannot do it yet.
     #[error("{option}: not possible yet in this version; {instead}")]
     NotYet {
         /// The option as typed.
-        option: &'static str,
+        option: String,
         /// What to do instead.
         instead: &'static str,
     },
@@ -89,6 +89,20 @@ pub enum CliError {
     MountOption(#[from] MountOptionError),
 }
 
+impl From<clap::Error> for CliError {
+    /// Keeps what clap found and the option it takes for meant; the further lines of its text repeat the usage.
+    fn from(error: clap::Error) -> CliError {
+        let text = error.to_string();
+        let found = text.lines().next().unwrap_or_default();
+        let mut line = found.strip_prefix("error: ").unwrap_or(found).to_owned();
+        if let Some(tip) = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")) {
+            line.push_str("; ");
+            line.push_str(tip);
+        }
+        CliError::Usage(line)
+    }
+}
+
 /// The lifetime of names and attributes in the kernel's cache when none is given, read-write: as in the original.
 const CACHE_LIFETIME_READ_WRITE: Duration = Duration::from_secs(60);
 /// The same read-only: nothing can change, so the kernel need never ask again while the mount lasts.
@@ -127,16 +141,18 @@ impl Arguments {
         if self.live {
             return Err(CliError::Live);
         }
+        let uri = self.add.iter().find(|image| is_uri(image));
+        let uri_option = uri.map(|image| format!("-a {}", image.display())).unwrap_or_default();
         let asked = [
             (self.inspector, "-i", NAME_THE_FILESYSTEM),
             (!self.domain.is_empty(), "-d", NAME_THE_IMAGE),
             (self.connect.is_some(), "-c", NAME_THE_IMAGE),
             (!self.key.is_empty(), "--key", DECRYPT_FIRST),
             (self.keys_from_stdin, "--keys-from-stdin", DECRYPT_FIRST),
-            (self.add.iter().any(|image| is_uri(image)), "-a with a URI", COPY_FIRST),
+            (uri.is_some(), uri_option.as_str(), COPY_FIRST),
         ];
         match asked.into_iter().find(|(is_asked, ..)| *is_asked) {
-            Some((_, option, instead)) => Err(CliError::NotYet { option, instead }),
+            Some((_, option, instead)) => Err(CliError::NotYet { option: option.to_owned(), instead }),
             None => Ok(()),
         }
     }

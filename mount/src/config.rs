@@ -21,7 +21,7 @@ pub struct Config {
 #[derive(Debug, Error)]
 pub enum ConfigError {
     /// The file is there and cannot be read.
-    #[error("configuration file {}: {source}", path.display())]
+    #[error("configuration file {}: {source}; make it readable, or set HOME to your own folder", path.display())]
     Read {
         /// The file.
         path: PathBuf,

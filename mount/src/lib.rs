@@ -21,6 +21,7 @@ pub mod mountinfo;
 pub mod mountpoint;
 pub mod open_files;
 pub mod presence;
+pub mod report;
 pub mod request;
 pub mod run;
 pub mod serve;

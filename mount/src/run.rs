@@ -1,24 +1,24 @@
 //! One run of `guestmount`, from the command line to the closed image.
 
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use guestfs::api::procedures::filesystems::Filesystems;
 use guestfs::api::procedures::mounts::Mounts;
 use guestfs::{CACHE_BYTES_MAX, CachedNodes, Event, EventHandler, Handle, Settings};
 
-use crate::cli::{self, CliError, Invocation};
+use crate::cli::{self, Invocation};
 use crate::config;
 use crate::daemonise::{self, Launching, Listeners};
 use crate::descriptor::Inherited;
 use crate::fuse::TRACE_TARGET;
 use crate::interrupts::Interrupts;
 use crate::mountpoint;
+use crate::report::one_line;
 use crate::request::{Access, GuestMount, MountRequest, ReadySignals, as_typed};
 use crate::serve::{HostMount, serve};
 
@@ -34,17 +34,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             print!("{text}");
             ExitCode::SUCCESS
         }
-        Err(CliError::Usage(error)) => {
-            // Several lines that begin with "error:"; nothing is left to be done when they cannot be printed.
-            let _ = error.print();
-            ExitCode::FAILURE
-        }
         Err(error) => fail(&error.into()),
     }
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("guestmount: {error:#}");
+    eprintln!("guestmount: {}", one_line(error));
     ExitCode::FAILURE
 }
 
@@ -126,7 +121,7 @@ fn event_handler(is_lost: Arc<AtomicBool>) -> EventHandler {
     })
 }
 
-/// Mounts what each `-m` names; when that fails, the error also lists what could have been named.
+/// Mounts what each `-m` names.
 fn mount_filesystems(handle: &Handle, request: &MountRequest) -> anyhow::Result<()> {
     let guest = handle.guest()?;
     for mount in &request.mounts {
@@ -135,33 +130,43 @@ fn mount_filesystems(handle: &Handle, request: &MountRequest) -> anyhow::Result<
             Some(filesystem) => guest.mount_vfs(&options, filesystem, &mount.mountable, &mount.mountpoint),
             None => guest.mount_options(&options, &mount.mountable, &mount.mountpoint),
         };
-        if let Err(error) = mounted {
-            bail!("-m {}: {error}{}", as_typed(&mount.mountable), filesystems_found(handle));
-        }
+        mounted.map_err(|error| cannot_mount(handle, mount, error))?;
     }
     Ok(())
+}
+
+/// Says why a `-m` failed, and what could have been named when it names nothing that could be mounted.
+fn cannot_mount(handle: &Handle, mount: &GuestMount, error: guestfs::Error) -> anyhow::Error {
+    let reason = match &error {
+        // The procedure's name says nothing that the option does not.
+        guestfs::Error::Failed { failure, .. } => failure.to_string(),
+        other => other.to_string(),
+    };
+    let typed = as_typed(&mount.mountable);
+    let found = match filesystems_found(handle) {
+        Ok(found) => found,
+        Err(error) => return anyhow!("-m {typed}: {reason}; and the filesystems cannot be listed: {error}"),
+    };
+    if found.is_empty() {
+        return anyhow!(
+            "-m {typed}: {reason}; no filesystem is on the images: check that they are the right ones"
+        );
+    }
+    if found.iter().any(|(known, _)| *known == typed) {
+        return anyhow!("-m {typed}: {reason}; its filesystem is damaged, or needs other options");
+    }
+    let list: String = found.iter().map(|(known, kind)| format!("\n  -m {known}   ({kind})")).collect();
+    anyhow!("-m {typed}: {reason}\nthe images have these filesystems:{list}")
 }
 
 /// Contents that `list_filesystems` names and nothing mounts.
 const NOT_MOUNTABLE: [&[u8]; 5] = [b"", b"unknown", b"swap", b"crypto_LUKS", b"LVM2_member"];
 
-/// Lists the filesystems of the images in the form `-m` takes.
-fn filesystems_found(handle: &Handle) -> String {
-    let found = handle.guest().and_then(|guest| guest.list_filesystems());
-    let mut text = String::new();
-    match found {
-        Ok(found) => {
-            let mountable = found.0.iter().filter(|(_, kind)| !NOT_MOUNTABLE.contains(&kind.as_bytes()));
-            for (mountable, kind) in mountable {
-                let _ = write!(text, "\n  -m {}   ({kind})", as_typed(mountable));
-            }
-        }
-        Err(error) => return format!("\nand the filesystems of the images could not be listed: {error}"),
-    }
-    match text.is_empty() {
-        true => "\nno filesystem was found on the images; check that they are the right ones".to_owned(),
-        false => format!("\nthe images have these filesystems:{text}"),
-    }
+/// Lists the filesystems of the images, each in the form `-m` takes and with its type.
+fn filesystems_found(handle: &Handle) -> Result<Vec<(String, String)>, guestfs::Error> {
+    let found = handle.guest()?.list_filesystems()?;
+    let mountable = found.0.iter().filter(|(_, kind)| !NOT_MOUNTABLE.contains(&kind.as_bytes()));
+    Ok(mountable.map(|(mountable, kind)| (as_typed(mountable).to_string(), kind.to_string())).collect())
 }
 
 /// Filesystems on which `a` and `A` can be the same name.

@@ -112,6 +112,9 @@ impl Boot {
                 log::warn!("boot: {error}");
             }
         }
+        if let Some(name) = self.tools.driver() {
+            self.modules.load(name)?;
+        }
         Ok(())
     }
 

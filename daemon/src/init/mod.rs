@@ -41,8 +41,9 @@ pub fn run() -> ! {
 fn boot_and_serve() -> Result<End, Failure> {
     let boot = Boot::run()?;
     let server = Arc::new(Server::appliance(boot.modules, boot.tools)?);
-    let (mut reader, writer) = port::split(ports::open(ports::LIBGUESTFS_PORT)?);
     let channel = |error: FrameError| Failure::plain(format!("{}: {error}", ports::LIBGUESTFS_PORT));
+    let port = port::split(ports::open(ports::LIBGUESTFS_PORT)?);
+    let (mut reader, writer) = port.map_err(|error| channel(error.into()))?;
     reader.wait_for_host().map_err(|error| channel(error.into()))?;
     start_serving_nodes(server.clone());
     writer.send_launch().map_err(channel)?;
@@ -61,7 +62,7 @@ fn boot_and_serve() -> Result<End, Failure> {
 fn start_serving_nodes(server: Arc<Server>) {
     std::thread::spawn(move || {
         let opened = ports::open(ports::NODES_PORT).map_err(|failure| failure.to_string()).and_then(|port| {
-            let (reader, writer) = port::split(port);
+            let (reader, writer) = port::split(port).map_err(|error| error.to_string())?;
             reader.wait_for_host().map_err(|error| error.to_string())?;
             Ok((reader, writer))
         });

@@ -229,7 +229,7 @@ fn what_is_not_possible_yet_says_what_to_do_instead() {
         (&["-a", "a", "--keys-from-stdin", "/mnt"], "--keys-from-stdin: not possible yet", "-m"),
         (
             &["-a", "nbd+unix:///x?socket=s", "-m", "/dev/sda", "/mnt"],
-            "-a with a URI: not possible",
+            "-a nbd+unix:///x?socket=s: not possible",
             "qemu-img",
         ),
         (&["--live", "/mnt"], "--live: a running guest cannot be mounted", "copy"),

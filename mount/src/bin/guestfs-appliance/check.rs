@@ -12,6 +12,7 @@ use guestfs::api::procedures::partitions::Partitions;
 use guestfs::api::values::{DeviceName, GuestPath, Mountable};
 use guestfs::appliance::vm::{Access, Drive, Format};
 use guestfs::{Contents, Error, Event, EventHandler, Handle, Settings};
+use guestmount::report::one_line;
 
 /// The size of the scratch disk in bytes: room for any file system's least size.
 const SCRATCH_BYTES: u64 = 100 << 20;
@@ -49,7 +50,7 @@ pub fn check(is_verbose: bool, launch_time_max: Option<Duration>) -> anyhow::Res
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            println!("FAILED: {error:#}");
+            println!("FAILED: {}", one_line(&error));
             if !is_verbose {
                 println!("more is shown by: guestfs-appliance check --verbose");
             }

@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use guestfs::appliance::build::{self, BuildOptions, LOCK_DEADLINE, Status};
 use guestfs::appliance::{Appliance, DaemonBinary, Environment, Place, ensure, find};
+use guestmount::report::one_line;
 
 use crate::progress_bar::ProgressBar;
 
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("guestfs-appliance: {error:#}");
+            eprintln!("guestfs-appliance: {}", one_line(&error));
             ExitCode::FAILURE
         }
     }
