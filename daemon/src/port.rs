@@ -9,6 +9,7 @@ use guestfs_api::frame::{CANCEL_WORD, FrameError, LAUNCH_WORD, MESSAGE_BYTES_MAX
 use guestfs_api::xdr::Encode;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::OFlags;
 
 /// What is read at once, in bytes. The kernel gives at most a page of a virtio-serial port at a time.
 const READ_BYTES: usize = 16 << 10;
@@ -45,11 +46,15 @@ pub struct PortWriter {
 }
 
 /// Makes both halves of an open port.
-pub fn split(port: OwnedFd) -> (PortReader, Arc<PortWriter>) {
+pub fn split(port: OwnedFd) -> io::Result<(PortReader, Arc<PortWriter>)> {
+    // A write to a virtio-serial port that may block keeps the processor busy, with interrupts off, until the host has
+    // taken the bytes (Linux's virtio_console.c).
+    let flags = rustix::fs::fcntl_getfl(&port)?;
+    rustix::fs::fcntl_setfl(&port, flags | OFlags::NONBLOCK)?;
     let port = Arc::new(port);
     let reader =
         PortReader { port: port.clone(), buffer: vec![0; READ_BYTES].into_boxed_slice(), start: 0, end: 0 };
-    (reader, Arc::new(PortWriter { port, head: Mutex::new(Vec::with_capacity(WRITE_BYTES)) }))
+    Ok((reader, Arc::new(PortWriter { port, head: Mutex::new(Vec::with_capacity(WRITE_BYTES)) })))
 }
 
 impl PortReader {
@@ -110,11 +115,11 @@ impl Read for PortReader {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         if self.start == self.end {
             if bytes.len() >= self.buffer.len() {
-                return Ok(rustix::io::read(&self.port, bytes)?);
+                return read_waiting(&self.port, bytes);
             }
             self.start = 0;
             self.end = 0;
-            self.end = rustix::io::read(&self.port, &mut *self.buffer)?;
+            self.end = read_waiting(&self.port, &mut self.buffer)?;
         }
         let count = bytes.len().min(self.end - self.start);
         bytes[..count].copy_from_slice(&self.buffer[self.start..self.start + count]);
@@ -171,10 +176,25 @@ impl PortWriter {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => bytes = &bytes[count..],
                 Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::AGAIN) => {
+                    poll(&self.port, PollFlags::OUT, None)?;
+                }
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+}
+
+/// Reads what is there; waits until something is.
+fn read_waiting(port: &OwnedFd, bytes: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match rustix::io::read(port, &mut *bytes) {
+            Err(rustix::io::Errno::AGAIN) => {
+                poll(port, PollFlags::IN, None)?;
+            }
+            result => return Ok(result?),
+        }
     }
 }
 

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use guestfs_api::Failure;
-use rustix::fd::OwnedFd;
 
-use crate::port;
+use crate::port::{self, PortReader, PortWriter};
 use crate::serve;
 use crate::server::Server;
+use crate::sys;
 
 /// How it is called.
 const USAGE: &str = "usage: guestfsd --directory DIRECTORY --channel fd:N [--nodes fd:N]\n\
@@ -28,9 +28,9 @@ struct Arguments {
 pub fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
     let arguments = parse(arguments).ok_or_else(|| Failure::plain(USAGE))?;
     let server = Arc::new(Server::over_directory(&arguments.directory)?);
-    let (mut reader, writer) = port::split(take(arguments.channel)?);
+    let (mut reader, writer) = open(arguments.channel)?;
     if let Some(nodes) = arguments.nodes {
-        let (reader, writer) = port::split(take(nodes)?);
+        let (reader, writer) = open(nodes)?;
         let server = server.clone();
         std::thread::spawn(move || {
             serve::nodes::serve_nodes(&server, reader, writer, serve::nodes::workers());
@@ -60,10 +60,10 @@ fn descriptor(value: &OsString) -> Option<RawFd> {
     value.to_str()?.strip_prefix("fd:")?.parse().ok()
 }
 
-/// Gives a descriptor of its own for one that was handed down.
-fn take(descriptor: RawFd) -> Result<OwnedFd, Failure> {
-    crate::sys::duplicate(descriptor)
-        .map_err(|error| Failure::io(&error.into(), format_args!("fd:{descriptor}")))
+/// Makes a port of a descriptor that was handed down.
+fn open(descriptor: RawFd) -> Result<(PortReader, Arc<PortWriter>), Failure> {
+    let opened = sys::duplicate(descriptor).map_err(Into::into).and_then(port::split);
+    opened.map_err(|error| Failure::io(&error, format_args!("fd:{descriptor}")))
 }
 
 #[cfg(test)]

@@ -112,9 +112,6 @@ impl Boot {
                 log::warn!("boot: {error}");
             }
         }
-        if let Some(name) = self.tools.driver() {
-            self.modules.load(name)?;
-        }
         Ok(())
     }
 

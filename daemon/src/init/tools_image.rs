@@ -38,11 +38,6 @@ impl ToolsImage {
         path.starts_with(MOUNT_POINT)
     }
 
-    /// Names the module that the image needs while it is a file in the initramfs.
-    pub fn driver(&self) -> Option<&'static str> {
-        Path::new(FILE).exists().then_some("loop")
-    }
-
     /// Makes sure that the programs are there.
     pub fn ensure_mounted(&self) -> Result<(), Failure> {
         let mut is_mounted = self.is_mounted.lock();

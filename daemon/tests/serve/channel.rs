@@ -31,7 +31,7 @@ impl Channel {
         let (stream, daemon_end) = pair();
         let server = Server::over_directory(directory.path()).unwrap();
         let daemon = std::thread::spawn(move || {
-            let (mut reader, writer) = port::split(OwnedFd::from(daemon_end));
+            let (mut reader, writer) = port::split(OwnedFd::from(daemon_end)).unwrap();
             serve::serve_calls(&server, &mut reader, &writer)
         });
         Channel { stream, daemon: Some(daemon), directory }
@@ -100,7 +100,7 @@ pub fn nodes_port(directory: &Path) -> UnixStream {
     let (stream, daemon_end) = pair();
     let server = Arc::new(Server::over_directory(directory).unwrap());
     std::thread::spawn(move || {
-        let (reader, writer) = port::split(OwnedFd::from(daemon_end));
+        let (reader, writer) = port::split(OwnedFd::from(daemon_end)).unwrap();
         serve::nodes::serve_nodes(&server, reader, writer, 4);
     });
     stream
