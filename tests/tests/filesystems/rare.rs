@@ -2,11 +2,16 @@
 //! whole disk.
 
 use std::fs;
+use std::path::Path;
+use std::process::Command;
 
 use guestfs::api::procedures::filesystems::{Filesystems, MkfsOptions};
 use guestfs_tests::appliance::{device, format_in_appliance, with_guest};
+use guestfs_tests::command::succeed;
 use guestfs_tests::disk::Disk;
 use guestfs_tests::mounted::Mounted;
+use guestfs_tests::programs::{is_installed, skip};
+use tempfile::TempDir;
 
 fn a_file_survives_on(filesystem: &str, mebibytes: u64) {
     let disk = Disk::partitioned(mebibytes);
@@ -42,8 +47,8 @@ fn a_file_survives_on_f2fs() {
 }
 
 #[test]
-fn a_file_survives_on_hfsplus() {
-    a_file_survives_on("hfsplus", 64);
+fn a_file_survives_on_udf() {
+    a_file_survives_on("udf", 32);
 }
 
 #[test]
@@ -87,22 +92,38 @@ fn a_btrfs_subvolume_is_mounted_by_name() {
     mounted.unmount();
 }
 
-#[test]
-fn read_only_images_of_optical_disks_and_squashfs_are_mounted() {
+/// Makes a folder with `folder/file` in it.
+fn tree_to_press() -> TempDir {
     let tree = tempfile::Builder::new().prefix("guestfs-tree-").tempdir().unwrap();
     fs::create_dir(tree.path().join("folder")).unwrap();
     fs::write(tree.path().join("folder/file"), "pressed").unwrap();
-    let folder = tempfile::Builder::new().prefix("guestfs-disk-").tempdir().unwrap();
-    let image = folder.path().join("image.squashfs");
-    let mut command = std::process::Command::new("mksquashfs");
-    guestfs_tests::command::succeed(command.arg(tree.path()).arg(&image).arg("-quiet"));
-    let mounted = Mounted::new([
-        std::ffi::OsString::from("--format=raw"),
-        "-a".into(),
-        image.into(),
-        "-m".into(),
-        "/dev/sda".into(),
-    ]);
-    assert_eq!(fs::read_to_string(mounted.path().join("folder/file")).unwrap(), "pressed");
+    tree
+}
+
+fn assert_pressed(image: &Path, device: &str) {
+    let mounted = Mounted::read_only(image, device);
+    assert_eq!(fs::read_to_string(mounted.path().join("folder/file")).unwrap(), "pressed", "{device}");
     mounted.unmount();
+}
+
+#[test]
+fn a_squashfs_image_is_mounted() {
+    let (tree, disk) = (tree_to_press(), Disk::blank(1));
+    let image = disk.beside("image.squashfs");
+    succeed(Command::new("mksquashfs").arg(tree.path()).arg(&image).arg("-quiet"));
+    assert_pressed(&image, "/dev/sda");
+}
+
+#[test]
+fn both_file_systems_of_a_hybrid_optical_disk_are_mounted() {
+    if !is_installed("xorriso") {
+        return skip("xorriso is not installed: apt-get install xorriso");
+    }
+    let (tree, disk) = (tree_to_press(), Disk::blank(1));
+    let image = disk.beside("image.iso");
+    let mut command = Command::new("xorriso");
+    succeed(command.args(["-as", "mkisofs", "-quiet", "-hfsplus", "-o"]).arg(&image).arg(tree.path()));
+    // iso9660 on the whole disk; HFS+ in the third partition of the Apple map beside it.
+    assert_pressed(&image, "/dev/sda");
+    assert_pressed(&image, "/dev/sda3");
 }
