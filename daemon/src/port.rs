@@ -102,9 +102,14 @@ impl PortReader {
         }
     }
 
+    /// Says whether more than what was asked for came in with the last read.
+    pub fn has_buffered(&self) -> bool {
+        self.start < self.end
+    }
+
     /// Says whether a read would find something at once: bytes, or that the host has gone.
     pub fn has_input(&self) -> io::Result<bool> {
-        if self.start < self.end {
+        if self.has_buffered() {
             return Ok(true);
         }
         Ok(!poll(&self.port, PollFlags::IN, Some(Duration::ZERO))?.is_empty())

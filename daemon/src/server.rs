@@ -15,6 +15,7 @@ use crate::init::tools_image::ToolsImage;
 use crate::mounts::MountTable;
 use crate::nodes::NodeServer;
 use crate::progress::Progress;
+use crate::serve::turns::Turns;
 use crate::sysroot::Sysroot;
 use crate::tools::Tools;
 
@@ -38,6 +39,8 @@ pub struct Server {
     pub modules: Modules,
     /// Files by node.
     pub nodes: NodeServer,
+    /// Whose turn it is to read the nodes port.
+    pub turns: Turns,
     /// How far the running call of the libguestfs port has come.
     pub progress: Progress,
     umask: AtomicU32,
@@ -81,6 +84,7 @@ impl Server {
             tools,
             modules,
             nodes: NodeServer::new(),
+            turns: Turns::default(),
             progress: Progress::new(),
             umask: AtomicU32::new(UMASK_FIRST),
             exit_requested: AtomicBool::new(false),

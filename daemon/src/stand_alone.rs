@@ -33,7 +33,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
         let (reader, writer) = open(nodes)?;
         let server = server.clone();
         std::thread::spawn(move || {
-            serve::nodes::serve_nodes(&server, reader, writer, serve::nodes::workers());
+            serve::nodes::serve_nodes(&server, reader, &writer);
         });
     }
     let lost = |error| Failure::plain(format!("channel: {error}"));

@@ -71,6 +71,21 @@ pub fn open_by_handle(mount: BorrowedFd<'_>, handle: &FileHandle, flags: OFlags)
     if descriptor >= 0 { Ok(unsafe { OwnedFd::from_raw_fd(descriptor) }) } else { Err(last_error()) }
 }
 
+/// Reads at `offset` into the free capacity of `bytes` what can be had without waiting for the disk. EAGAIN when that is
+/// nothing though there is something to read, EOPNOTSUPP when the file system cannot tell.
+pub fn read_cached(file: impl AsFd, bytes: &mut Vec<u8>, offset: u64) -> Result<usize> {
+    let offset = libc::off_t::try_from(offset).map_err(|_| Errno::INVAL)?;
+    let free = bytes.spare_capacity_mut();
+    let target = libc::iovec { iov_base: free.as_mut_ptr().cast(), iov_len: free.len() };
+    let descriptor = file.as_fd().as_raw_fd();
+    // SAFETY: `target` names memory that `bytes` owns and nobody else uses; the kernel writes no more than its length.
+    let count = unsafe { libc::preadv2(descriptor, &raw const target, 1, offset, libc::RWF_NOWAIT) };
+    let count = usize::try_from(count).map_err(|_| last_error())?;
+    // SAFETY: the kernel has filled `count` bytes from where the capacity was free, at most as many as that were.
+    unsafe { bytes.set_len(bytes.len() + count) };
+    Ok(count)
+}
+
 /// Gives a new descriptor for what a number that was handed down to this process stands for; EBADF when it is not open.
 pub fn duplicate(descriptor: RawFd) -> Result<OwnedFd> {
     // SAFETY: the call takes numbers only.

@@ -67,9 +67,7 @@ fn start_serving_nodes(server: Arc<Server>) {
             Ok((reader, writer))
         });
         match opened {
-            Ok((reader, writer)) => {
-                serve::nodes::serve_nodes(&server, reader, writer, serve::nodes::workers())
-            }
+            Ok((reader, writer)) => serve::nodes::serve_nodes(&server, reader, &writer),
             // The stock library's appliances have no such port.
             Err(reason) => log::info!("calls by node are not served: {reason}"),
         }

@@ -18,6 +18,7 @@ use super::filesystem::own_id;
 use super::handles::OpenFile;
 use super::{Target, attributes, entry};
 use crate::server::Server;
+use crate::sys;
 use crate::sysroot::{failed, proc_path};
 
 /// The longest value of an extended attribute, and the longest list of names (XATTR_SIZE_MAX, XATTR_LIST_MAX).
@@ -108,8 +109,15 @@ impl Nodes for Server {
         let count = usize::try_from(count.min(TRANSFER_BYTES_MAX)).expect("1 MiB fits");
         let mut bytes = Vec::with_capacity(count);
         while bytes.len() < count {
-            let position = offset + u64::try_from(bytes.len()).expect("1 MiB fits");
-            match rustix::io::pread(&*open, rustix::buffer::spare_capacity(&mut bytes), position) {
+            let position = offset.saturating_add(u64::try_from(bytes.len()).expect("1 MiB fits"));
+            let read = match sys::read_cached(&*open, &mut bytes, position) {
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::OPNOTSUPP) => {
+                    self.turns.about_to_wait();
+                    rustix::io::pread(&*open, rustix::buffer::spare_capacity(&mut bytes), position)
+                }
+                read => read,
+            };
+            match read {
                 Ok(0) => break,
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(failed(error, "read")),
@@ -139,6 +147,7 @@ impl Nodes for Server {
 
     fn node_fsync(&self, handle: u64, is_data_only: bool) -> Result<()> {
         let open = self.nodes.opened(handle, "fsync")?;
+        self.turns.about_to_wait();
         let result = if is_data_only { rustix::fs::fdatasync(&*open) } else { rustix::fs::fsync(&*open) };
         result.map_err(|error| failed(error, "fsync"))
     }
@@ -279,6 +288,7 @@ impl Nodes for Server {
     ) -> Result<u64> {
         let operation = "copy_file_range";
         let (source, target) = (self.nodes.opened(source, operation)?, self.nodes.opened(target, operation)?);
+        self.turns.about_to_wait();
         let (mut from, mut to) = (source_offset, target_offset);
         let length = usize::try_from(length).unwrap_or(usize::MAX);
         let copied = rustix::fs::copy_file_range(&*source, Some(&mut from), &*target, Some(&mut to), length)
@@ -288,6 +298,7 @@ impl Nodes for Server {
 
     fn node_syncfs(&self, node: &NodeRecord) -> Result<()> {
         let filesystem = self.nodes.filesystem(node.filesystem)?;
+        self.turns.about_to_wait();
         let synced = filesystem.root().and_then(|root| rustix::fs::syncfs(&*root));
         synced.map_err(|error| failed(error, "syncfs"))
     }

@@ -4,6 +4,7 @@
 
 pub mod nodes;
 mod transfer;
+pub mod turns;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

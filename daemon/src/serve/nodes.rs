@@ -1,12 +1,9 @@
 //! Serves the nodes port: many calls at once, answered in the order in which they are done.
 
-use std::sync::Arc;
-
 use guestfs_api::frame::FrameError;
 use guestfs_api::message::Header;
 use guestfs_api::procedures::nodes;
 use guestfs_api::{Failure, Procedure, Served};
-use parking_lot::Mutex;
 
 use super::{NoFile, reply, run, split_call, unknown_procedure};
 use crate::port::{PortReader, PortWriter, Received};
@@ -15,54 +12,47 @@ use crate::server::Server;
 /// How many calls are served at once for each processor: a call may wait for the disk.
 const WORKERS_PER_PROCESSOR: usize = 4;
 
-/// The port while it is open.
-struct Port {
-    /// Taken by the worker whose turn it is to wait for the next call, and held only for that; `None` once the host
-    /// has gone. The worker that reads a call serves it too, so no call waits for another thread to wake up.
-    reader: Mutex<Option<PortReader>>,
-    writer: Arc<PortWriter>,
+/// Says how many processors there are.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Says how many calls are served at once.
-pub fn workers() -> usize {
-    WORKERS_PER_PROCESSOR * std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Serves calls with this many threads until the host has gone.
-pub fn serve_nodes(server: &Server, reader: PortReader, writer: Arc<PortWriter>, workers: usize) {
-    let port = Port { reader: Mutex::new(Some(reader)), writer };
+/// Serves calls until the host has gone.
+pub fn serve_nodes(server: &Server, reader: PortReader, writer: &PortWriter) {
+    let processors = processors();
+    server.turns.open(reader);
     std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| work(server, &port));
+        scope.spawn(|| server.turns.watch());
+        for _ in 0..WORKERS_PER_PROCESSOR * processors {
+            scope.spawn(|| work(server, writer, processors > 1));
         }
     });
 }
 
-/// One thread's work: takes its turn at reading, serves what it read.
-fn work(server: &Server, port: &Port) {
+/// One thread's work: takes its turns at reading, serves what it reads. Where calls can run at the same time, another
+/// worker reads what has come in already.
+fn work(server: &Server, writer: &PortWriter, are_calls_parallel: bool) {
     let mut message = Vec::new();
-    while let Some(length) = port.next_message(&mut message) {
-        if let Err(error) = serve_message(server, &message[..length], &port.writer) {
-            log::error!("nodes port: {error}");
-            port.reader.lock().take();
-        }
-    }
-}
-
-impl Port {
-    /// Waits for the next message; `None` when there will be no more.
-    fn next_message(&self, message: &mut Vec<u8>) -> Option<usize> {
-        let mut turn = self.reader.lock();
-        loop {
-            match turn.as_mut()?.receive(message) {
-                Ok(Received::Message(length)) => return Some(length),
-                // This port has no transfers that could be cancelled.
-                Ok(Received::Cancel) => {}
-                Err(FrameError::Closed) => *turn = None,
-                Err(error) => {
-                    log::error!("nodes port: {error}");
-                    *turn = None;
-                }
+    while let Some(mut reader) = server.turns.resume().or_else(|| server.turns.wait()) {
+        let result = match reader.receive(&mut message) {
+            Ok(Received::Message(length)) => {
+                let is_busy = are_calls_parallel && reader.has_buffered();
+                server.turns.leave(reader, is_busy);
+                serve_message(server, &message[..length], writer)
+            }
+            // This port has no transfers that could be cancelled.
+            Ok(Received::Cancel) => {
+                server.turns.leave(reader, false);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(()) => {}
+            Err(FrameError::Closed) => server.turns.close(),
+            Err(error) => {
+                log::error!("nodes port: {error}");
+                server.turns.close();
             }
         }
     }

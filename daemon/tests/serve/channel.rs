@@ -101,7 +101,7 @@ pub fn nodes_port(directory: &Path) -> UnixStream {
     let server = Arc::new(Server::over_directory(directory).unwrap());
     std::thread::spawn(move || {
         let (reader, writer) = port::split(OwnedFd::from(daemon_end)).unwrap();
-        serve::nodes::serve_nodes(&server, reader, writer, 4);
+        serve::nodes::serve_nodes(&server, reader, &writer);
     });
     stream
 }
