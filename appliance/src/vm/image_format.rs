@@ -132,7 +132,8 @@ pub fn probe(start: &[u8], end: &[u8], length: u64) -> Probe {
     let has_at =
         |offset: usize, magic: &[u8]| start.get(offset..).is_some_and(|rest| rest.starts_with(magic));
     if start.starts_with(b"COWD") {
-        return plain(Format::Vmdk);
+        let refers_to = names_vmdk_parent(start).then_some("a parent image");
+        return Probe { refers_to, ..plain(Format::Vmdk) };
     }
     if start.starts_with(b"vhdxfile") {
         return plain(Format::Vhdx);
@@ -188,26 +189,21 @@ fn probe_qed(start: &[u8], length: u64) -> Probe {
     }
 }
 
-/// A sparse extent carries its own descriptor, which names the parent of a snapshot. One that cannot be examined
-/// counts as naming a parent.
+/// A sparse extent carries its own descriptor, which can name the parent of a snapshot. QEMU looks for that name in a
+/// fixed place, wherever the header says the descriptor is, so all the metadata in front of the data is searched. A
+/// header without a capacity makes QEMU take the descriptor for a separate one, whose extents are any files.
 fn probe_sparse_vmdk(start: &[u8]) -> Probe {
-    const SECTOR: usize = 512;
-    let descriptor = || -> Option<&[u8]> {
-        let sectors = |offset| little_u64(start, offset).and_then(|sectors| usize::try_from(sectors).ok());
-        let from = sectors(28)?.checked_mul(SECTOR)?;
-        let to = from.checked_add(sectors(36)?.checked_mul(SECTOR)?)?;
-        start.get(from..to)
+    const CAPACITY_AT: usize = 12;
+    let refers_to = match little_u64(start, CAPACITY_AT) {
+        Some(0) | None => Some("extents in other files"),
+        Some(_) => names_vmdk_parent(start).then_some("a parent image"),
     };
-    let names_parent = descriptor().is_none_or(|text| {
-        const HINT: &[u8] = b"parentFileNameHint";
-        text.windows(HINT.len()).any(|window| window.eq_ignore_ascii_case(HINT))
-    });
-    Probe {
-        format: Format::Vmdk,
-        refers_to: names_parent.then_some("a parent image"),
-        virtual_size: None,
-        is_truncated: false,
-    }
+    Probe { format: Format::Vmdk, refers_to, virtual_size: None, is_truncated: false }
+}
+
+fn names_vmdk_parent(start: &[u8]) -> bool {
+    const HINT: &[u8] = b"parentFileNameHint";
+    start.windows(HINT.len()).any(|window| window.eq_ignore_ascii_case(HINT))
 }
 
 /// A fixed `.vhd` is the raw disk with a footer behind it. A guest could write the cookie into its last sector, so
@@ -321,19 +317,41 @@ mod tests {
         }
     }
 
+    /// A sparse extent of 1 MiB whose header says that its descriptor is one sector, the last of three.
+    fn sparse_vmdk() -> Vec<u8> {
+        let mut sparse = vec![0; 2048];
+        put(&mut sparse, 0, b"KDMV");
+        put(&mut sparse, 12, &2048_u64.to_le_bytes());
+        put(&mut sparse, 28, &3_u64.to_le_bytes());
+        put(&mut sparse, 36, &1_u64.to_le_bytes());
+        put(&mut sparse, 1600, b"createType=\"monolithicSparse\"");
+        sparse
+    }
+
     #[test]
     fn vmdk_with_extents_or_parent_refers_to_other_files() {
         assert!(probe_start(b"# disk descriptorfile\n").refers_to.is_some());
-        let mut sparse = vec![0; 2048];
-        put(&mut sparse, 0, b"KDMV");
-        put(&mut sparse, 28, &1_u64.to_le_bytes());
-        put(&mut sparse, 36, &2_u64.to_le_bytes());
-        put(&mut sparse, 600, b"createType=\"monolithicSparse\"");
-        assert_eq!(probe_start(&sparse).refers_to, None);
-        put(&mut sparse, 700, b"parentFileNameHint=\"/etc/passwd\"");
-        assert_eq!(probe_start(&sparse).refers_to, Some("a parent image"));
-        put(&mut sparse, 36, &u64::MAX.to_le_bytes());
-        assert!(probe_start(&sparse).refers_to.is_some());
+        assert_eq!(probe_start(&sparse_vmdk()).refers_to, None);
+        let mut snapshot = sparse_vmdk();
+        put(&mut snapshot, 1700, b"parentFileNameHint=\"/etc/passwd\"");
+        assert_eq!(probe_start(&snapshot).refers_to, Some("a parent image"));
+    }
+
+    #[test]
+    fn vmdk_parent_is_found_where_qemu_looks_and_not_only_where_the_header_says() {
+        for magic in [b"KDMV", b"COWD"] {
+            let mut forged = sparse_vmdk();
+            put(&mut forged, 0, magic);
+            put(&mut forged, 512, b"parentFileNameHint=\"/etc/passwd\"");
+            assert_eq!(probe_start(&forged).refers_to, Some("a parent image"));
+        }
+    }
+
+    #[test]
+    fn sparse_vmdk_without_capacity_is_a_descriptor_to_qemu() {
+        let mut forged = sparse_vmdk();
+        put(&mut forged, 12, &0_u64.to_le_bytes());
+        assert_eq!(probe_start(&forged).refers_to, Some("extents in other files"));
     }
 
     #[test]
