@@ -105,3 +105,91 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+
+    use guestfs_api::frame::{Frame, read_frame};
+
+    use super::*;
+    use crate::port;
+
+    const UPLOAD: u32 = 66;
+
+    /// A call that has run for a while, with the library's end of its port.
+    fn running(progress_hint: u64) -> (Progress, UnixStream) {
+        let (library, daemon) = UnixStream::pair().unwrap();
+        let (_, writer) = port::split(OwnedFd::from(daemon)).unwrap();
+        let progress = Progress::new();
+        let call = Header { progress_hint, ..Header::call(UPLOAD, 7) };
+        progress.begin(&writer, &call);
+        pass_time(&progress);
+        library.set_nonblocking(true).unwrap();
+        (progress, library)
+    }
+
+    /// Makes the next message due.
+    fn pass_time(progress: &Progress) {
+        progress.running.lock().as_mut().unwrap().next_message = Instant::now();
+    }
+
+    fn shown(library: &mut UnixStream) -> Option<(u64, u64)> {
+        match read_frame(library) {
+            Ok(Frame::Progress(frame::Progress { procedure: UPLOAD, serial: 7, position, total })) => {
+                Some((position, total))
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => None,
+        }
+    }
+
+    #[test]
+    fn nothing_is_shown_of_quick_calls() {
+        let (library, daemon) = UnixStream::pair().unwrap();
+        let (_, writer) = port::split(OwnedFd::from(daemon)).unwrap();
+        let progress = Progress::new();
+        progress.begin(&writer, &Header { progress_hint: 100, ..Header::call(UPLOAD, 7) });
+        progress.advance(100);
+        progress.end(true);
+        drop((progress, writer));
+        assert_eq!((&library).read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn messages_keep_their_distance_and_the_last_one_says_that_all_is_done() {
+        let (progress, mut library) = running(100);
+        progress.advance(10);
+        progress.advance(10);
+        assert_eq!(shown(&mut library), Some((10, 100)));
+        assert_eq!(shown(&mut library), None);
+        pass_time(&progress);
+        progress.advance(10);
+        assert_eq!(shown(&mut library), Some((30, 100)));
+        progress.end(true);
+        assert_eq!(shown(&mut library), Some((100, 100)));
+        progress.advance(1);
+        assert_eq!(shown(&mut library), None);
+    }
+
+    #[test]
+    fn a_failed_call_does_not_say_that_all_is_done() {
+        let (progress, mut library) = running(100);
+        progress.advance(10);
+        progress.end(false);
+        assert_eq!(shown(&mut library), Some((10, 100)));
+        assert_eq!(shown(&mut library), None);
+    }
+
+    #[test]
+    fn nothing_is_shown_before_the_total_is_known_and_never_more_than_it() {
+        let (progress, mut library) = running(0);
+        progress.advance(10);
+        assert_eq!(shown(&mut library), None);
+        progress.set_total(15);
+        progress.advance(10);
+        assert_eq!(shown(&mut library), Some((15, 15)));
+    }
+}

@@ -268,3 +268,71 @@ fn kernel_path(found: &rustix::fd::OwnedFd) -> rustix::io::Result<PathBuf> {
     let path = rustix::fs::readlink(proc_path(found), Vec::new())?;
     Ok(PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes())))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server() -> (tempfile::TempDir, Server) {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::over_directory(directory.path()).unwrap();
+        (directory, server)
+    }
+
+    fn at(path: &str) -> GuestPath {
+        GuestPath::try_from(path).unwrap()
+    }
+
+    #[test]
+    fn space_is_counted_once_for_each_file() {
+        let (directory, server) = server();
+        let empty = server.du(&at("/")).unwrap();
+        std::fs::create_dir(directory.path().join("d")).unwrap();
+        std::fs::write(directory.path().join("d/file"), vec![1; 100 << 10]).unwrap();
+        std::fs::hard_link(directory.path().join("d/file"), directory.path().join("again")).unwrap();
+        std::os::unix::fs::symlink("/", directory.path().join("link")).unwrap();
+        let full = server.du(&at("/")).unwrap();
+        assert!((100..150).contains(&(full - empty)), "{full} after {empty}");
+        assert!((100..110).contains(&server.du(&at("/again")).unwrap()));
+        assert_eq!(server.du(&at("/link")), Ok(0));
+        assert_eq!(server.du(&at("/missing")).unwrap_err().errno, Some(Errno::ENOENT));
+    }
+
+    #[test]
+    fn mount_points_are_made_and_removed() {
+        let (directory, server) = server();
+        server.mkmountpoint(&at("/a")).unwrap();
+        server.mkmountpoint(&at("/a/b/")).unwrap();
+        assert!(directory.path().join("a/b").is_dir());
+        assert_eq!(server.mkmountpoint(&at("/a")).unwrap_err().errno, Some(Errno::EEXIST));
+        assert_eq!(server.rmmountpoint(&at("/a")).unwrap_err().errno, Some(Errno::ENOTEMPTY));
+        server.rmmountpoint(&at("/a/b")).unwrap();
+        server.rmmountpoint(&at("/a")).unwrap();
+        assert!(!directory.path().join("a").exists());
+    }
+
+    #[test]
+    fn what_is_not_mounted_is_not_unmounted() {
+        let (_directory, server) = server();
+        let umount = |what: &str| {
+            let what = DeviceOrPath::new(what.as_bytes()).unwrap();
+            server.umount(&what, &UmountOptions::default()).unwrap_err().errno
+        };
+        assert_eq!(umount("/"), Some(Errno::EINVAL));
+        assert_eq!(umount("/missing"), Some(Errno::ENOENT));
+        assert_eq!(umount("/dev/sda1"), Some(Errno::ENOENT));
+        server.umount_all().unwrap();
+        assert_eq!(server.mountpoints().unwrap(), Table(Vec::new()));
+        let remount = server.remount(&at("/"), &RemountOptions { rw: Some(true) });
+        assert_eq!(remount.unwrap_err().errno, Some(Errno::EINVAL));
+    }
+
+    #[test]
+    fn sizes_are_those_of_the_file_system_below() {
+        let (directory, server) = server();
+        let sizes = server.statvfs(&at("/")).unwrap();
+        let expected = rustix::fs::statvfs(directory.path()).unwrap();
+        assert_eq!(u64::try_from(sizes.blocks), Ok(expected.f_blocks));
+        assert_eq!(u64::try_from(sizes.namemax), Ok(expected.f_namemax));
+    }
+}

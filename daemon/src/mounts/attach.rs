@@ -15,7 +15,7 @@ use super::plan::{Driver, Plan};
 use crate::kernel_log::{self, KernelLog};
 use crate::server::Server;
 use crate::superblock::{self, Content, Usage};
-use crate::sys;
+use crate::sys::{self, BlockDeviceNumber};
 use crate::sysroot::failed;
 use crate::tools::{Command, WORK_DEADLINE};
 
@@ -100,13 +100,19 @@ pub fn attach(server: &Server, mountable: &Mountable, plan: &Plan, target: &Path
             }
         }
     };
-    if let (Some(option), rustix::io::Errno::ROFS | rustix::io::Errno::ACCESS) =
-        (plan.without_recovery, error)
-    {
-        log::warn!("{what}: the device is read-only, so the journal is not replayed");
-        return attach(server, mountable, &plan.leaving_the_journal(option), target);
+    let failure = explained(server, plan, error, what, log.as_ref());
+    match plan.without_recovery.filter(|_| is_read_only(&plan.device)) {
+        Some(option) => {
+            log::warn!("{failure}; the device is read-only: trying without its journal");
+            attach(server, mountable, &plan.leaving_the_journal(option), target).map_err(|_| failure)
+        }
+        None => Err(failure),
     }
-    Err(explained(server, plan, error, what, log.as_ref()))
+}
+
+fn is_read_only(device: &Path) -> bool {
+    File::open(device)
+        .is_ok_and(|file| sys::block_device_number(file, BlockDeviceNumber::IsReadOnly) == Ok(1))
 }
 
 fn mount(plan: &Plan, kind: &str, target: &Path) -> rustix::io::Result<()> {

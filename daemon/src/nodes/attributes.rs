@@ -40,6 +40,8 @@ fn time(time: &StatxTimestamp) -> Time {
 /// Gives the sizes of the file system that holds what a descriptor is open on.
 pub fn stat_vfs(file: impl AsFd, operation: impl Display) -> Result<StatVfs, Failure> {
     let stat = rustix::fs::fstatvfs(file).map_err(|error| failed(error, operation))?;
+    /// Set in the kernel's flags to say that they are valid, and taken away by the C library (linux/statfs.h).
+    const VALID: u64 = 0x20;
     // Counts over half of the numbers there are come from broken file systems; the protocol has no way to say them.
     let count = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     Ok(StatVfs {
@@ -53,7 +55,7 @@ pub fn stat_vfs(file: impl AsFd, operation: impl Display) -> Result<StatVfs, Fai
         favail: count(stat.f_favail),
         // An identifier has no sign: its bits are kept.
         fsid: i64::from_ne_bytes(stat.f_fsid.to_ne_bytes()),
-        flag: count(stat.f_flag.bits()),
+        flag: count(stat.f_flag.bits() & !VALID),
         namemax: count(stat.f_namemax),
     })
 }
