@@ -33,7 +33,7 @@ const FILESYSTEMS_MAX: usize = 1024;
 /// Serves files by node.
 #[derive(Default)]
 pub struct NodeServer {
-    /// Held for single looks and changes.
+    /// Held for single looks, and while one is added, so that it is added once; nothing else is called.
     filesystems: RwLock<Filesystems>,
     handles: Handles,
 }
@@ -110,6 +110,10 @@ impl NodeServer {
             return Err(rustix::io::Errno::NFILE);
         }
         let filesystem = Arc::new(Filesystem::new(filesystems.count, filesystems.free_place(), root)?);
+        // A call may have met it already in the moment after it was mounted.
+        if let Some(known) = filesystems.mounted.iter().find(|known| known.mount() == filesystem.mount()) {
+            return Ok(known.clone());
+        }
         filesystems.count += 1;
         filesystems.mounted.push(filesystem.clone());
         Ok(filesystem)
