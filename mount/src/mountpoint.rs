@@ -197,9 +197,13 @@ pub fn mount(
         true => mount_by_kernel(mountpoint, options, access)?,
         false => mount_by_helper(mountpoint, options, access)?,
     };
-    let kernel_error = |source| MountError::Kernel { mountpoint: mountpoint.to_owned(), source };
-    let second = connection.try_clone().map_err(kernel_error)?;
-    let entry = mountinfo::topmost_at(mountpoint).map_err(kernel_error)?.filter(MountEntry::is_fuse);
+    // What cannot be watched is not left behind; the cause is the error to tell.
+    let undone = |source| {
+        let _ = unmount(mountpoint, Unmount::Lazily);
+        MountError::Kernel { mountpoint: mountpoint.to_owned(), source }
+    };
+    let second = connection.try_clone().map_err(undone)?;
+    let entry = mountinfo::topmost_at(mountpoint).map_err(undone)?.filter(MountEntry::is_fuse);
     let entry = entry.ok_or_else(|| MountError::Vanished(mountpoint.to_owned()))?;
     Ok((connection, Mount { mountpoint: mountpoint.to_owned(), device: entry.device, connection: second }))
 }
