@@ -1,6 +1,7 @@
 //! Signals that ask the program to end: before there is a host mount they end the process, afterwards they are an
 //! event that the serving thread takes.
 
+use std::io::IsTerminal;
 use std::process;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -10,6 +11,7 @@ use parking_lot::Mutex;
 use signal_hook::iterator::Signals;
 
 use crate::daemonise::ENDING_SIGNALS;
+use crate::report::say;
 
 /// What the serving thread waits for.
 #[derive(Debug)]
@@ -43,7 +45,11 @@ impl Interrupts {
                     // It fails only when the receiver is ending anyway.
                     Some(events) => drop(events.send(Event::Interrupted)),
                     None => {
-                        eprintln!("guestmount: interrupted; nothing was mounted");
+                        if std::io::stderr().is_terminal() {
+                            // Takes a progress bar off the line.
+                            eprint!("\r\x1b[K");
+                        }
+                        say("guestmount: interrupted; nothing was mounted");
                         process::exit(1);
                     }
                 }

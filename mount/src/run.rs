@@ -1,6 +1,7 @@
 //! One run of `guestmount`, from the command line to the closed image.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,10 +16,11 @@ use crate::cli::{self, Invocation};
 use crate::config;
 use crate::daemonise::{self, Launching, Listeners};
 use crate::descriptor::Inherited;
+use crate::events::EventDisplay;
 use crate::fuse::TRACE_TARGET;
 use crate::interrupts::Interrupts;
 use crate::mountpoint;
-use crate::report::one_line;
+use crate::report::{one_line, printable, say};
 use crate::request::{Access, GuestMount, MountRequest, ReadySignals, as_typed};
 use crate::serve::{HostMount, serve};
 
@@ -31,7 +33,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli::parse(arguments, config) {
         Ok(Invocation::Mount(request)) => prepare_and_run(&request).unwrap_or_else(|error| fail(&error)),
         Ok(Invocation::Print(text)) => {
-            print!("{text}");
+            // A reader that has seen enough, such as `head`, is no failure.
+            let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error.into()),
@@ -39,7 +42,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("guestmount: {}", one_line(error));
+    say(format_args!("guestmount: {}", one_line(error)));
     ExitCode::FAILURE
 }
 
@@ -98,26 +101,16 @@ fn launch(request: &MountRequest, is_lost: &Arc<AtomicBool>) -> anyhow::Result<H
     Ok(handle)
 }
 
-/// Shows what the library tells; in the background nobody sees it.
+/// Shows what the library tells, and notes the appliance's end.
 fn event_handler(is_lost: Arc<AtomicBool>) -> EventHandler {
-    let last_step = parking_lot::Mutex::new(String::new());
+    let display = EventDisplay::new("guestmount");
     EventHandler::new(move |event| match event {
-        Event::Log(text) | Event::Warning(text) => eprintln!("guestmount: {text}"),
-        Event::Console(bytes) => eprint!("{}", String::from_utf8_lossy(bytes)),
-        Event::Trace(text) => eprintln!("guestmount: trace: {text}"),
-        Event::Launch { step, .. } => {
-            // The appliance is being built, which takes minutes and happens once.
-            let mut last_step = last_step.lock();
-            if *last_step != *step {
-                eprintln!("guestmount: making the appliance, once: {step}");
-                (*step).clone_into(&mut last_step);
-            }
-        }
         Event::ApplianceLost => {
             is_lost.store(true, Ordering::SeqCst);
-            eprintln!("guestmount: the appliance has ended; the mount gives errors until it is unmounted");
+            let consequence = "the appliance has ended; the mount gives errors until it is unmounted";
+            display.show(&Event::Warning(consequence));
         }
-        Event::Progress(_) | Event::LaunchDone | Event::Close => {}
+        other => display.show(other),
     })
 }
 
@@ -214,7 +207,7 @@ fn start_log(request: &MountRequest) {
         .parse_default_env()
         .format(|out, record| {
             use std::io::Write;
-            writeln!(out, "guestmount: {}", record.args())
+            writeln!(out, "guestmount: {}", printable(&record.args().to_string()))
         })
         .init();
 }

@@ -18,6 +18,7 @@ use crate::holders::holders;
 use crate::mountinfo::{self, MountEntry};
 use crate::mountpoint::{self, Unmount, UnmountError};
 use crate::presence::{self, Ending, Server};
+use crate::report::say;
 
 /// What one run of `guestunmount` is asked to do.
 #[derive(Debug)]
@@ -88,7 +89,7 @@ impl UnmountRequest {
     /// Says something on standard error, unless quiet.
     fn say(&self, text: fmt::Arguments<'_>) {
         if !self.is_quiet {
-            eprintln!("guestunmount: {text}");
+            say(format_args!("guestunmount: {text}"));
         }
     }
 

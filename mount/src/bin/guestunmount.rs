@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use guestmount::descriptor::Inherited;
-use guestmount::report::one_line;
+use guestmount::report::{one_line, say};
 use guestmount::unmount::{self, UnmountRequest};
 
 /// How often a busy mount is tried again when nothing else is asked for.
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         Ok(outcome) => ExitCode::from(outcome as u8),
         Err(error) => {
             if !is_quiet {
-                eprintln!("guestunmount: {}", one_line(&error));
+                say(format_args!("guestunmount: {}", one_line(&error)));
             }
             ExitCode::FAILURE
         }

@@ -11,7 +11,8 @@ use guestfs::api::procedures::mounts::Mounts;
 use guestfs::api::procedures::partitions::Partitions;
 use guestfs::api::values::{DeviceName, GuestPath, Mountable};
 use guestfs::appliance::vm::{Access, Drive, Format};
-use guestfs::{Contents, Error, Event, EventHandler, Handle, Settings};
+use guestfs::{Contents, Error, EventHandler, Handle, Settings};
+use guestmount::events::EventDisplay;
 use guestmount::report::one_line;
 
 /// The size of the scratch disk in bytes: room for any file system's least size.
@@ -71,7 +72,8 @@ fn boot_write_and_read_back(is_verbose: bool, launch_time_max: Option<Duration>)
     scratch.set_len(SCRATCH_BYTES)?;
 
     let mut handle = Handle::with_settings(settings);
-    handle.set_event_handler(EventHandler::new(print_event))?;
+    let display = EventDisplay::new("guestfs-appliance");
+    handle.set_event_handler(EventHandler::new(move |event| display.show(event)))?;
     // The file has no name: QEMU opens it through this process's descriptor.
     let drive = Drive::new(descriptor_path(&scratch), Access::ReadWrite);
     handle.add_drive(Drive { format: Some(Format::Raw), ..drive })?;
@@ -123,16 +125,4 @@ fn timed<T>(step: &str, work: impl FnOnce() -> Result<T, Error>) -> anyhow::Resu
     let result = work().map_err(|error| anyhow::Error::new(error).context(step.to_owned()))?;
     println!("  {step}: {:.2} s", started.elapsed().as_secs_f64());
     Ok(result)
-}
-
-fn print_event(event: &Event<'_>) {
-    match event {
-        Event::Log(text) | Event::Warning(text) | Event::Trace(text) => eprintln!("{text}"),
-        Event::Console(bytes) => eprint!("{}", String::from_utf8_lossy(bytes)),
-        Event::Progress(_)
-        | Event::Launch { .. }
-        | Event::LaunchDone
-        | Event::ApplianceLost
-        | Event::Close => {}
-    }
 }

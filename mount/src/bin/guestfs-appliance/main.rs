@@ -1,7 +1,6 @@
 //! `guestfs-appliance`: builds, checks and exports the appliance VM.
 
 mod check;
-mod progress_bar;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,9 +10,11 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use guestfs::appliance::build::{self, BuildOptions, LOCK_DEADLINE, Status};
 use guestfs::appliance::{Appliance, DaemonBinary, Environment, Place, ensure, find};
-use guestmount::report::one_line;
+use guestmount::progress_bar::ProgressBar;
+use guestmount::report::{one_line, say};
 
-use crate::progress_bar::ProgressBar;
+/// The longest time the appliance can be given to start: a day.
+const LAUNCH_SECONDS_MAX: u64 = 24 * 3600;
 
 /// Builds, checks and exports the virtual machine that opens guest disks.
 #[derive(Debug, Parser)]
@@ -43,7 +44,7 @@ enum Command {
         #[arg(short, long)]
         verbose: bool,
         /// Give the appliance this many seconds to start
-        #[arg(short, long, value_name = "SECONDS")]
+        #[arg(short, long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=LAUNCH_SECONDS_MAX))]
         timeout: Option<u64>,
     },
     /// Write a self-contained appliance that libguestfs's own tools find through LIBGUESTFS_PATH
@@ -65,7 +66,7 @@ fn main() -> ExitCode {
     match run(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("guestfs-appliance: {}", one_line(&error));
+            say(format_args!("guestfs-appliance: {}", one_line(&error)));
             ExitCode::FAILURE
         }
     }
@@ -82,7 +83,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
                 is_forced: force,
             };
             let is_current = !force && build::status(&options.place, &options.daemon)? == Status::Current;
-            let directory = build::build(&options, &mut ProgressBar::new())?;
+            let directory = build::build(&options, &mut ProgressBar::new("guestfs-appliance"))?;
             match is_current {
                 true if quiet_when_current => {}
                 true => println!("{} is up to date", directory.display()),
@@ -92,7 +93,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check { verbose, timeout } => check::check(verbose, timeout.map(Duration::from_secs)),
         Command::Export { folder } => {
-            let appliance = ensure(&environment, None, &mut ProgressBar::new())?;
+            let appliance = ensure(&environment, None, &mut ProgressBar::new("guestfs-appliance"))?;
             let daemon = DaemonBinary::locate(None, &environment)?;
             build::export(&appliance.directory, &daemon, &folder, true)?;
             println!("exported to {0}; use it with: LIBGUESTFS_PATH={0}", folder.display());
