@@ -24,7 +24,9 @@ impl Errno {
     /// Finds the errno called `name`, an alias included; `None` when no errno has that name.
     pub fn from_name(name: &[u8]) -> Option<Errno> {
         let canonical = ALIASES.iter().find(|(alias, _)| alias.as_bytes() == name).map(|(_, number)| *number);
-        canonical.or_else(|| NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, number)| *number)).map(Errno)
+        canonical
+            .or_else(|| NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, number)| *number))
+            .map(Errno)
     }
 
     /// Takes the errno out of a failed system call; errors without one become [`Errno::FALLBACK`].
@@ -99,11 +101,8 @@ errnos! {
 }
 
 /// Second names of numbers in the table, understood but never sent.
-const ALIASES: &[(&str, i32)] = &[
-    ("EDEADLK", libc::EDEADLK),
-    ("EWOULDBLOCK", libc::EWOULDBLOCK),
-    ("EOPNOTSUPP", libc::EOPNOTSUPP),
-];
+const ALIASES: &[(&str, i32)] =
+    &[("EDEADLK", libc::EDEADLK), ("EWOULDBLOCK", libc::EWOULDBLOCK), ("EOPNOTSUPP", libc::EOPNOTSUPP)];
 
 #[cfg(test)]
 mod tests {
