@@ -42,7 +42,7 @@ pub struct Files<N> {
     /// Counts the beginnings and ends of changes: what was read from the guest when it was the same as now is valid.
     changes: AtomicU64,
     /// Nodes the kernel has forgotten and the guest has not been told of. Nothing is called with it held.
-    forgotten: Mutex<Vec<NodeRecord>>,
+    forgotten: Mutex<Vec<(InodeNumber, Arc<NodeRecord>)>>,
     is_read_only: bool,
 }
 
@@ -97,9 +97,8 @@ impl<N: GuestNodes> Files<N> {
 
     /// Takes back lookups the kernel no longer needs.
     pub fn forget(&self, forgotten: impl Iterator<Item = (InodeNumber, u64)>) {
-        let gone: Vec<NodeRecord> = forgotten
-            .filter_map(|(number, count)| self.inodes.forget(number, count))
-            .map(|node| Arc::try_unwrap(node).unwrap_or_else(|shared| (*shared).clone()))
+        let gone: Vec<_> = forgotten
+            .filter_map(|(number, count)| Some((number, self.inodes.forget(number, count)?)))
             .collect();
         let full = {
             let mut waiting = self.forgotten.lock();
@@ -109,7 +108,11 @@ impl<N: GuestNodes> Files<N> {
             }
             std::mem::take(&mut *waiting)
         };
-        for nodes in full.chunks(FORGOTTEN_MAX) {
+        // While they waited the kernel may have been told of some again; the guest must keep those.
+        let is_gone = |number, node: &Arc<NodeRecord>| self.inodes.node(number).as_ref() != Ok(node);
+        let gone = full.into_iter().filter(|(number, node)| is_gone(*number, node));
+        let gone: Vec<NodeRecord> = gone.map(|(_, node)| Arc::unwrap_or_clone(node)).collect();
+        for nodes in gone.chunks(FORGOTTEN_MAX) {
             if let Err(error) = self.nodes.node_forget(nodes) {
                 log::debug!("forget {} nodes: {}", nodes.len(), error.as_errno());
             }

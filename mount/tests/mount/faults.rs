@@ -2,6 +2,10 @@
 
 use std::fs::{self, File};
 
+use guestfs_api::records::Owner;
+use guestmount::files::Files;
+use guestmount::inodes::ROOT;
+
 use crate::support::memory::Memory;
 use crate::support::{Mounted, errno, mounted, names, wait_until};
 
@@ -75,4 +79,19 @@ fn the_kernel_forgets_and_the_guest_is_told() {
         fs::remove_file(guest.path(&format!("f{number}"))).unwrap();
     }
     wait_until("forgetting", || memory.forgotten() >= 1024);
+}
+
+#[test]
+fn a_node_the_kernel_is_told_of_again_is_kept_by_the_guest() {
+    let memory = Memory::default();
+    let files = Files::new(memory.clone(), false).unwrap_or_else(|_| panic!("no root"));
+    let owner = Owner { uid: 0, gid: 0 };
+    let make = |name: &str| files.make_node(ROOT, name.as_ref(), libc::S_IFREG | 0o644, 0, owner).unwrap();
+    let kept = make("kept").inode.number;
+    files.forget([(kept, 1)].into_iter());
+    assert_eq!(files.lookup(ROOT, "kept".as_ref()).unwrap().inode.number, kept);
+    for number in 0..1023 {
+        files.forget([(make(&format!("f{number}")).inode.number, 1)].into_iter());
+    }
+    assert_eq!(memory.forgotten(), 1023);
 }
