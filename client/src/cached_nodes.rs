@@ -1,9 +1,9 @@
 //! A cache in front of the nodes: what a listing has already told is not asked again.
 //!
 //! Keeps link targets and which nodes have no extended attributes: the kernel asks for both again and again, since its
-//! own caches do not hold them for a FUSE mount. The mount is the only writer, so an answer stays true until a change through this very value; entries
-//! expire all the same, after the time that the user allows. Least recently used entries go when the byte budget is
-//! spent.
+//! own caches do not hold them for a FUSE mount. The mount is the only writer, so an answer stays true until a change
+//! through this very value; entries expire all the same, after the time that the user allows. Least recently used
+//! entries go when the byte budget is spent.
 
 use std::time::{Duration, Instant};
 

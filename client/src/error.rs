@@ -65,6 +65,14 @@ pub enum Error {
         /// What broke.
         source: ConnectionError,
     },
+    /// QEMU was killed and has not ended: the host's kernel is stuck in its input or output.
+    #[error(
+        "QEMU (process {process}) cannot be ended and still has the images open; see the kernel's log: sudo dmesg"
+    )]
+    StillRunning {
+        /// Its number.
+        process: i32,
+    },
     /// A local file could not be read or written during a transfer.
     #[error("{procedure}: local file: {source}")]
     LocalFile {
@@ -123,9 +131,11 @@ impl AsErrno for Error {
             Error::LocalFile { source, .. } => Errno::from_io(source),
             Error::Cancelled { .. } => Errno::EINTR,
             Error::WrongState { .. } | Error::Setting { .. } => Errno::EINVAL,
-            Error::Locate(_) | Error::Start(_) | Error::Launch { .. } | Error::Connection { .. } => {
-                Errno::EIO
-            }
+            Error::Locate(_)
+            | Error::Start(_)
+            | Error::Launch { .. }
+            | Error::StillRunning { .. }
+            | Error::Connection { .. } => Errno::EIO,
         }
     }
 }

@@ -247,9 +247,10 @@ impl Handle {
         };
         let Running { nodes, connection, vm, .. } = *running;
         drop((nodes, connection));
-        vm.shutdown(SHUTDOWN_TIME_MAX);
+        let process = vm.process_id();
+        let ended = vm.shutdown(SHUTDOWN_TIME_MAX).ok_or(Error::StillRunning { process });
         self.events.emit(&Event::Close);
-        synced
+        synced.and(ended.map(drop))
     }
 
     fn running(&self, operation: &'static str) -> Result<&Running, Error> {

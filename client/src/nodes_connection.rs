@@ -34,8 +34,10 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug)]
 pub struct NodesConnection {
     shared: Arc<Shared>,
-    /// Held while one message is written, so that messages do not mix.
-    writer: Mutex<UnixStream>,
+    stream: UnixStream,
+    /// Held while one message is written, so that messages do not mix. Ending the connection does not need it: a
+    /// write that waits for the daemon is woken by that.
+    writing: Mutex<()>,
     is_traced: bool,
     events: EventHandler,
 }
@@ -70,24 +72,26 @@ impl NodesConnection {
         stream.set_write_timeout(Some(CALL_TIME_MAX))?;
         let waiting = Waiting { calls: HashMap::new(), serial_next: SERIAL_FIRST, is_lost: false };
         let shared = Arc::new(Shared { waiting: Mutex::new(waiting) });
-        let reader = BufReader::with_capacity(READ_BYTES, stream.try_clone()?);
+        let mut reader = BufReader::with_capacity(READ_BYTES, stream.try_clone()?);
         let for_reader = (Arc::clone(&shared), events.clone());
         thread::Builder::new().name("nodes-replies".to_owned()).spawn(move || {
             let (shared, events) = for_reader;
-            let reason = shared.read_replies(reader);
+            let reason = shared.read_replies(&mut reader);
+            // A write that waits for the daemon would go on waiting.
+            let _ = reader.get_ref().shutdown(Shutdown::Both);
             log::debug!("nodes connection ended: {reason}");
             if shared.end() {
                 events.emit(&Event::ApplianceLost);
             }
         })?;
-        Ok(NodesConnection { shared, writer: Mutex::new(stream), is_traced, events })
+        Ok(NodesConnection { shared, stream, writing: Mutex::new(()), is_traced, events })
     }
 
     /// Ends the connection: waiting calls fail, and so does every later one.
     pub fn close(&self) {
         self.shared.end();
         // The reader meets the end of the stream; a stream that is already down needs nothing.
-        let _ = self.writer.lock().shutdown(Shutdown::Both);
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Says whether the connection broke or was closed.
@@ -102,7 +106,10 @@ impl NodesConnection {
         let mut header = Header::call(procedure.number, serial);
         header.optional_mask = request.optional_mask;
         let body = message(&header, &request.arguments.into_bytes());
-        let written = write_body(&mut *self.writer.lock(), &body);
+        let written = {
+            let _turn = self.writing.lock();
+            write_body(&mut &self.stream, &body)
+        };
         if let Err(error) = written {
             self.shared.forget(serial);
             self.close();
@@ -182,9 +189,9 @@ impl Shared {
     }
 
     /// Hands out replies until the connection is of no further use; says why.
-    fn read_replies(&self, mut reader: BufReader<UnixStream>) -> ConnectionError {
+    fn read_replies(&self, reader: &mut BufReader<UnixStream>) -> ConnectionError {
         loop {
-            let bytes = match read_frame(&mut reader) {
+            let bytes = match read_frame(reader) {
                 Ok(Frame::Body(bytes)) => bytes,
                 Ok(Frame::Launch) => return ConnectionError::Unexpected("launch"),
                 Ok(Frame::Cancel) => return ConnectionError::Unexpected("cancel"),

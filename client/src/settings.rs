@@ -66,6 +66,8 @@ impl Settings {
 
     /// Reads the same variables through `lookup`.
     pub fn from_variables(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Settings, Error> {
+        // An empty variable counts as unset, as in a shell's `${NAME:-}`.
+        let lookup = |name: &str| lookup(name).filter(|value| !value.is_empty());
         let text = |name: &str| lookup(name).map(|value| value.to_string_lossy().into_owned());
         let mut settings = Settings::default();
         if let Some(value) = text("LIBGUESTFS_DEBUG") {
@@ -108,7 +110,7 @@ impl Settings {
 fn parse_boolean(name: &'static str, value: &str) -> Result<bool, Error> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "true" | "t" | "yes" | "y" | "on" => Ok(true),
-        "0" | "false" | "f" | "no" | "n" | "off" | "" => Ok(false),
+        "0" | "false" | "f" | "no" | "n" | "off" => Ok(false),
         _ => Err(Error::Setting { name, value: value.to_owned(), expected: "1 or 0" }),
     }
 }
@@ -150,6 +152,14 @@ mod tests {
     #[test]
     fn an_empty_environment_gives_the_defaults() {
         assert_eq!(settings(&[]).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let names = ["_DEBUG", "_MEMSIZE", "_SMP", "_HV", "_TMPDIR", "_BACKEND", "_BACKEND_SETTINGS"];
+        let names = names.map(|name| format!("LIBGUESTFS{name}"));
+        let empty: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+        assert_eq!(settings(&empty).unwrap(), Settings::default());
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! The nodes connection against a scripted daemon: many calls at once, and every way to break it.
 
+use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
+use std::time::Instant;
 
 use guestfs::api::frame::{Frame, read_frame, write_body};
 use guestfs::api::message::{Header, Status, message, split_message};
 use guestfs::api::procedures::nodes::Nodes;
 use guestfs::api::xdr::{Decoder, Encode};
 use guestfs::api::{Errno, Failure, Remote};
-use guestfs::{ConnectionError, Error, EventHandler, NodesConnection};
+use guestfs::{CALL_TIME_MAX, ConnectionError, Error, EventHandler, NodesConnection};
 
 fn pair() -> (Arc<NodesConnection>, UnixStream) {
     let (client, daemon) = UnixStream::pair().unwrap();
@@ -93,4 +95,17 @@ fn whatever_breaks_the_connection_wakes_every_caller() {
         assert!(connection.is_lost());
         assert!(Remote(connection).node_release(9).is_err());
     }
+}
+
+#[test]
+fn closing_wakes_a_caller_whose_message_the_daemon_does_not_take() {
+    let (connection, mut daemon) = pair();
+    let remote = Remote(Arc::clone(&connection));
+    let caller = thread::spawn(move || remote.node_write(1, 0, &vec![0; 1 << 20]));
+    // The rest does not fit the socket: the caller is writing and holds its turn.
+    daemon.read_exact(&mut [0; 4]).unwrap();
+    let started = Instant::now();
+    connection.close();
+    assert!(matches!(caller.join().unwrap(), Err(Error::Connection { .. })));
+    assert!(started.elapsed() < CALL_TIME_MAX / 10, "{:?}", started.elapsed());
 }
