@@ -1,43 +1,50 @@
 //! Debian's own guestfish on our appliance: its library speaks to our daemon.
 
 use std::fs;
-use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use guestfs_tests::command::{run, succeed};
 use guestfs_tests::disk::Disk;
 use guestfs_tests::programs::{is_installed, program, skip};
 use tempfile::TempDir;
 
-/// Exports the appliance once for all tests here.
-fn exported() -> &'static Path {
-    static EXPORTED: OnceLock<TempDir> = OnceLock::new();
-    let folder = EXPORTED.get_or_init(|| {
-        let folder = tempfile::Builder::new().prefix("guestfs-export-").tempdir().unwrap();
-        succeed(Command::new(program("guestfs-appliance")).arg("export").arg(folder.path()));
-        folder
-    });
-    folder.path()
+/// The stock guestfish and our appliance, exported for it.
+struct Guestfish {
+    appliance: TempDir,
 }
 
-/// Runs a script in guestfish with `disk` attached; gives what it prints, or `None` when it is not installed.
-fn guestfish(disk: &Disk, script: &str) -> Option<String> {
-    if !is_installed("guestfish") {
-        skip("guestfish is not installed: apt-get install guestfish");
-        return None;
+impl Guestfish {
+    /// Exports the appliance; `None` when guestfish is not installed.
+    fn new() -> Option<Guestfish> {
+        if !is_installed("guestfish") {
+            skip("guestfish is not installed: apt-get install guestfish");
+            return None;
+        }
+        let appliance = tempfile::Builder::new().prefix("guestfs-export-").tempdir().unwrap();
+        succeed(Command::new(program("guestfs-appliance")).arg("export").arg(appliance.path()));
+        Some(Guestfish { appliance })
     }
-    let file = disk.beside("script");
-    fs::write(&file, script).unwrap();
-    let mut command = Command::new("guestfish");
-    command.env("LIBGUESTFS_PATH", exported());
-    command.env("LIBGUESTFS_BACKEND", "direct").env("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg");
-    command.args(["--rw", "--format=raw", "-a"]).arg(disk.path()).arg("-f").arg(&file);
-    Some(succeed(&mut command))
+
+    /// Gives a command line with `disk` attached as `access` says.
+    fn command(&self, access: &str, disk: &Disk) -> Command {
+        let mut command = Command::new("guestfish");
+        command.env("LIBGUESTFS_PATH", self.appliance.path());
+        command.env("LIBGUESTFS_BACKEND", "direct").env("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg");
+        command.args([access, "--format=raw", "-a"]).arg(disk.path());
+        command
+    }
+
+    /// Runs a script that may write to `disk`; gives what it prints.
+    fn run(&self, disk: &Disk, script: &str) -> String {
+        let file = disk.beside("script");
+        fs::write(&file, script).unwrap();
+        succeed(self.command("--rw", disk).arg("-f").arg(&file))
+    }
 }
 
 #[test]
 fn stock_guestfish_mounts_lists_uploads_and_downloads() {
+    let Some(guestfish) = Guestfish::new() else { return };
     let disk = Disk::formatted(32, "ext4", &["-q", "-F"]);
     let content: Vec<u8> = (0..700_000u32).flat_map(u32::to_le_bytes).collect();
     let (source, target) = (disk.beside("source"), disk.beside("target"));
@@ -49,7 +56,7 @@ fn stock_guestfish_mounts_lists_uploads_and_downloads() {
         source.display(),
         target.display()
     );
-    let Some(printed) = guestfish(&disk, &script) else { return };
+    let printed = guestfish.run(&disk, &script);
     assert!(fs::read(&target).unwrap() == content, "the file came back changed");
     let sum = succeed(Command::new("sha256sum").arg(&source));
     for expected in [
@@ -68,11 +75,12 @@ fn stock_guestfish_mounts_lists_uploads_and_downloads() {
 
 #[test]
 fn stock_guestfish_makes_partitions_and_file_systems() {
+    let Some(guestfish) = Guestfish::new() else { return };
     let disk = Disk::blank(64);
     let script = "run\nlist-devices\npart-init /dev/sda gpt\npart-add /dev/sda p 2048 65535\npart-add /dev/sda p 65536 -2048\n\
                   list-partitions\nmkfs ext4 /dev/sda1 label:first\nmkfs vfat /dev/sda2\nlist-filesystems\n\
                   vfs-label /dev/sda1\nmount /dev/sda1 /\nmkmountpoint /two\numount /\n";
-    let Some(printed) = guestfish(&disk, script) else { return };
+    let printed = guestfish.run(&disk, script);
     for expected in ["/dev/sda\n", "/dev/sda1\n/dev/sda2\n", "/dev/sda1: ext4", "/dev/sda2: vfat", "first"] {
         assert!(printed.contains(expected), "'{expected}' is not in:\n{printed}");
     }
@@ -80,20 +88,14 @@ fn stock_guestfish_makes_partitions_and_file_systems() {
 
 #[test]
 fn stock_guestfish_reports_our_errors() {
+    let Some(guestfish) = Guestfish::new() else { return };
     let disk = Disk::formatted(16, "ext4", &["-q", "-F"]);
-    let Some(printed) =
-        guestfish(&disk, "run\nmount /dev/sda1 /\n-cat /missing\n-mount /dev/sdz1 /\n-lvs\necho end\n")
-    else {
-        return;
-    };
+    let script = "run\nmount /dev/sda1 /\n-cat /missing\n-mount /dev/sdz1 /\n-lvs\necho end\n";
+    let printed = guestfish.run(&disk, script);
     assert!(printed.contains("end"), "{printed}");
-    let again = run(Command::new("guestfish")
-        .env("LIBGUESTFS_PATH", exported())
-        .env("LIBGUESTFS_BACKEND", "direct")
-        .env("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg")
-        .args(["--ro", "--format=raw", "-a"])
-        .arg(disk.path())
-        .args(["run", ":", "mount", "/dev/sda1", "/", ":", "download", "/missing", "/dev/null"]));
+    let mut command = guestfish.command("--ro", &disk);
+    let again =
+        run(command.args(["run", ":", "mount", "/dev/sda1", "/", ":", "download", "/missing", "/dev/null"]));
     assert!(!again.status.success());
     assert!(again.stderr.contains("/missing") && again.stderr.contains("No such file"), "{}", again.stderr);
 }
