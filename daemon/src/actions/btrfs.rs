@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use guestfs_api::Failure;
-pub use guestfs_api::procedures::btrfs::dispatch;
 use guestfs_api::procedures::btrfs::{Btrfs, BtrfsSubvolumeCreateOptions};
 use guestfs_api::records::BtrfsSubvolume;
 use guestfs_api::values::{ByteString, DeviceName, GuestPath, Mountable, MountableOrPath};

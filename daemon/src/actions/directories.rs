@@ -4,7 +4,6 @@ use std::io::{BufWriter, Write};
 
 use guestfs_api::frame::MESSAGE_BYTES_MAX;
 use guestfs_api::procedures::directories::Directories;
-pub use guestfs_api::procedures::directories::dispatch;
 use guestfs_api::records::Dirent;
 use guestfs_api::values::{ByteString, GuestPath};
 use guestfs_api::xdr::{Encode, Encoder};

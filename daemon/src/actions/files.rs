@@ -5,7 +5,6 @@ use std::io::Write;
 use std::os::unix::fs::FileExt;
 
 use guestfs_api::frame::MESSAGE_BYTES_MAX;
-pub use guestfs_api::procedures::files::dispatch;
 use guestfs_api::procedures::files::{Files, FollowOptions};
 use guestfs_api::records::StatNs;
 use guestfs_api::values::{ByteString, FileName, GuestPath};

@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use guestfs_api::Failure;
-pub use guestfs_api::procedures::filesystems::dispatch;
 use guestfs_api::procedures::filesystems::{
     BtrfsFsckOptions, E2fsckOptions, Filesystems, MkfsOptions, NtfsfixOptions, XfsRepairOptions,
 };

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use guestfs_api::procedures::partitions::Partitions;
-pub use guestfs_api::procedures::partitions::dispatch;
 use guestfs_api::records::Partition;
 use guestfs_api::values::DeviceName;
 use guestfs_api::{Errno, Failure};

@@ -4,7 +4,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use guestfs_api::procedures::transfers::Transfers;
-pub use guestfs_api::procedures::transfers::dispatch;
 use guestfs_api::values::{DeviceName, DeviceOrPath, GuestPath};
 use guestfs_api::{Failure, FileIn, FileOut};
 use rustix::fs::OFlags;

@@ -11,7 +11,6 @@ use std::path::Path;
 use guestfs_api::Failure;
 use guestfs_api::frame::MESSAGE_BYTES_MAX;
 use guestfs_api::procedures::xattrs::Xattrs;
-pub use guestfs_api::procedures::xattrs::dispatch;
 use guestfs_api::records::Xattr;
 use guestfs_api::values::{ByteString, FileName, GuestPath};
 use guestfs_api::xdr::Encode;

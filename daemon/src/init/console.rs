@@ -44,10 +44,9 @@ pub fn open() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Begins to log; to everyone's eyes only what is wrong, with `is_verbose` each call.
+/// Begins to log, or changes how much: what is wrong, and with `is_verbose` each call.
 pub fn start_log(is_verbose: bool) {
-    // It fails only when there is a log already.
-    if log::set_logger(&CONSOLE_LOG).is_ok() {
-        log::set_max_level(if is_verbose { LevelFilter::Debug } else { LevelFilter::Warn });
-    }
+    // It fails only when the log has begun already.
+    let _ = log::set_logger(&CONSOLE_LOG);
+    log::set_max_level(if is_verbose { LevelFilter::Debug } else { LevelFilter::Warn });
 }

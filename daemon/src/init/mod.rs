@@ -29,6 +29,7 @@ const POWER_OFF_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Runs the appliance from its first process to the end of its power.
 pub fn run() -> ! {
+    console::start_log(false);
     // PID 1 must never return, nor end by a panic: the kernel would panic before the disks have everything.
     match catch_unwind(AssertUnwindSafe(boot_and_serve)) {
         Ok(Ok(end)) => log::info!("the end: {end:?}"),
