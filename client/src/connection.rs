@@ -128,21 +128,15 @@ impl Call for Connection {
         if channel.is_lost {
             return Err(Error::Connection { procedure: procedure.name, source: ConnectionError::Lost });
         }
-        let started = Instant::now();
         // A cancel from before this call is none of its business.
         self.is_cancel_requested.store(false, Ordering::Relaxed);
         let trace = self.is_traced.then(|| format!("{}{}", procedure.name, request.text));
-        let result = self.call_on(&mut channel, procedure, request);
+        let result = self.events.traced(trace, || self.call_on(&mut channel, procedure, request));
         if let Err(Error::Connection { source, .. }) = &result {
             if is_stream_out_of_step(source) {
                 channel.is_lost = true;
                 self.events.emit(&Event::ApplianceLost);
             }
-        }
-        if let Some(call) = trace {
-            let outcome = result.as_ref().err().map_or("ok".to_owned(), ToString::to_string);
-            let milliseconds = started.elapsed().as_secs_f64() * 1e3;
-            self.events.emit(&Event::Trace(&format!("{call} = {outcome} ({milliseconds:.1} ms)")));
         }
         result
     }

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use guestfs_api::frame::Progress;
+
+use crate::error::Error;
 
 /// Something that happened on a handle.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +51,22 @@ impl EventHandler {
     /// Passes an event on.
     pub fn emit(&self, event: &Event<'_>) {
         (self.0)(event);
+    }
+
+    /// Makes a call; one that is traced has a text, which is told with how the call ended and how long it took.
+    pub(crate) fn traced<T>(
+        &self,
+        call: Option<String>,
+        make: impl FnOnce() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let started = Instant::now();
+        let result = make();
+        if let Some(call) = call {
+            let outcome = result.as_ref().err().map_or("ok".to_owned(), ToString::to_string);
+            let milliseconds = started.elapsed().as_secs_f64() * 1e3;
+            self.emit(&Event::Trace(&format!("{call} = {outcome} ({milliseconds:.1} ms)")));
+        }
+        result
     }
 }
 

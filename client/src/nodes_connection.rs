@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use guestfs_api::frame::{Frame, read_frame, write_body};
 use guestfs_api::message::{Direction, Header, SERIAL_FIRST, Status, message, split_message};
@@ -137,15 +137,8 @@ impl Call for NodesConnection {
     type Error = Error;
 
     fn call(&self, procedure: &'static Procedure, request: Request<'_>) -> Result<Vec<u8>, Error> {
-        let started = Instant::now();
         let trace = self.is_traced.then(|| format!("{}{}", procedure.name, request.text));
-        let result = self.exchange(procedure, request);
-        if let Some(call) = trace {
-            let outcome = result.as_ref().err().map_or("ok".to_owned(), ToString::to_string);
-            let milliseconds = started.elapsed().as_secs_f64() * 1e3;
-            self.events.emit(&Event::Trace(&format!("{call} = {outcome} ({milliseconds:.1} ms)")));
-        }
-        result
+        self.events.traced(trace, || self.exchange(procedure, request))
     }
 
     fn malformed_reply(&self, procedure: &'static Procedure, error: DecodeError) -> Error {
