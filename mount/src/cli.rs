@@ -95,7 +95,9 @@ impl From<clap::Error> for CliError {
         let text = error.to_string();
         let found = text.lines().next().unwrap_or_default();
         let mut line = found.strip_prefix("error: ").unwrap_or(found).to_owned();
-        if let Some(tip) = text.lines().find_map(|line| line.trim().strip_prefix("tip: ")) {
+        let mut tips = text.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+        // That an unknown option could be a mountpoint's name helps nobody.
+        if let Some(tip) = tips.find(|tip| !tip.starts_with("to pass ")) {
             line.push_str("; ");
             line.push_str(tip);
         }

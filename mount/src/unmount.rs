@@ -47,8 +47,8 @@ pub enum Outcome {
 }
 
 /// How long the serving process may take to close the image after the mount is gone: it synchronises the guest's
-/// filesystems and ends the virtual machine.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
+/// filesystems and ends the virtual machine. The host may have gigabytes of the image in memory and a slow disk.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(600);
 
 /// Unmounts as asked.
 pub fn run(request: &UnmountRequest) -> anyhow::Result<Outcome> {

@@ -267,6 +267,13 @@ fn unknown_options_and_bad_values_are_usage_errors() {
 }
 
 #[test]
+fn an_unknown_option_is_named_with_the_one_that_may_be_meant() {
+    assert_eq!(message(&["--bogus"]), "unexpected argument '--bogus' found; see: guestmount --help");
+    let similar = message(&["--no-forks"]);
+    assert!(similar.contains("similar argument exists: '--no-fork'"), "{similar}");
+}
+
+#[test]
 fn a_bad_mount_or_mount_option_is_reported_as_such() {
     assert!(
         message(&["-a", "a", "-m", "sda1", "/mnt"])
