@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use guestfs_api::frame::{Frame, read_frame, write_body, write_frame};
+use guestfs_api::frame::{Frame, MESSAGE_BYTES_MAX, read_frame, write_body, write_frame};
 use guestfs_api::message::{Header, SERIAL_FIRST, Status, check_reply, message, split_message};
 use guestfs_api::xdr::{Decode, DecodeError};
 use guestfs_api::{Call, Failure, FileArgument, Procedure, Request};
@@ -42,6 +42,8 @@ pub(crate) struct Channel {
     reader: BufReader<UnixStream>,
     writer: UnixStream,
     serial_next: u32,
+    /// The read deadline of the stream, for the error when it passes.
+    silence_max: Duration,
     is_lost: bool,
 }
 
@@ -55,6 +57,7 @@ impl Connection {
             reader: BufReader::with_capacity(READ_BYTES, stream),
             writer,
             serial_next: SERIAL_FIRST,
+            silence_max: SILENCE_MAX,
             is_lost: false,
         };
         let is_cancel_requested = AtomicBool::new(false);
@@ -78,6 +81,14 @@ impl Connection {
         self.is_cancel_requested.store(true, Ordering::Relaxed);
     }
 
+    /// Changes how long the daemon may be silent in later calls; it begins as [`SILENCE_MAX`].
+    pub(crate) fn set_silence_max(&self, silence_max: Duration) {
+        let mut channel = self.channel.lock();
+        channel.silence_max = silence_max;
+        // The deadline only fails to be set when it is zero; the calls then keep the one they had.
+        let _ = channel.reader.get_ref().set_read_timeout(Some(silence_max));
+    }
+
     /// Says whether the connection broke.
     pub fn is_lost(&self) -> bool {
         self.channel.lock().is_lost
@@ -98,6 +109,9 @@ impl Connection {
             header.progress_hint = file.length.unwrap_or(0);
         }
         let body = message(&header, &request.arguments.into_bytes());
+        if body.len() > MESSAGE_BYTES_MAX {
+            return Err(lost(ConnectionError::CallTooLarge(body.len())));
+        }
         write_body(&mut channel.writer, &body).map_err(|error| lost(error.into()))?;
         let transfer = crate::transfer::Transfer {
             cancel: &self.is_cancel_requested,
@@ -160,7 +174,7 @@ fn is_stream_out_of_step(error: &ConnectionError) -> bool {
         | ConnectionError::Malformed(_)
         | ConnectionError::Mismatch(_)
         | ConnectionError::Lost => true,
-        ConnectionError::FileBrokenOff => false,
+        ConnectionError::FileBrokenOff | ConnectionError::CallTooLarge(_) => false,
     }
 }
 
@@ -190,7 +204,8 @@ impl Channel {
     }
 
     pub(crate) fn read_frame(&mut self) -> Result<Frame, ConnectionError> {
-        read_frame(&mut self.reader).map_err(|error| silence(error, SILENCE_MAX))
+        let silence_max = self.silence_max;
+        read_frame(&mut self.reader).map_err(|error| silence(error, silence_max))
     }
 
     pub(crate) fn write_frame(&mut self, frame: &Frame) -> Result<(), ConnectionError> {

@@ -107,6 +107,9 @@ pub enum ConnectionError {
     /// The daemon stopped in the middle of a file.
     #[error("the daemon broke off the file")]
     FileBrokenOff,
+    /// The arguments do not fit in a message; nothing was sent.
+    #[error("the call has {0} bytes, and a message holds 4 MiB: transfer large contents as files")]
+    CallTooLarge(usize),
     /// The daemon is silent.
     #[error("no answer within {0} seconds")]
     Deadline(u64),

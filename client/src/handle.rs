@@ -24,6 +24,10 @@ const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long to wait for a failed machine's end, so that its exit status can be told.
 const EXIT_TIME_MAX: Duration = Duration::from_millis(500);
 
+/// How long the guest may take to write what it holds in memory when the handle is closed: at most its memory, half a
+/// gigabyte by default, to a slow disk. `guestunmount` waits as long for a mount to end.
+const AUTOSYNC_TIME_MAX: Duration = Duration::from_secs(600);
+
 /// How many of the console's last lines a failed launch reports.
 const CONSOLE_LINES: usize = 8;
 
@@ -241,7 +245,10 @@ impl Handle {
         }
         let is_written_to = self.drives.iter().any(|drive| drive.access == Access::ReadWrite);
         let synced = match self.settings.is_autosync && is_written_to {
-            true => Remote(&*running.connection).internal_autosync(),
+            true => {
+                running.connection.set_silence_max(AUTOSYNC_TIME_MAX);
+                Remote(&*running.connection).internal_autosync()
+            }
             // The overlays of read-only drives are thrown away: there is nothing to keep.
             false => Ok(()),
         };

@@ -11,6 +11,7 @@ use guestfs::api::frame::{CANCEL_WORD, Frame, Progress, read_frame, write_body, 
 use guestfs::api::message::{Direction, Header, SERIAL_FIRST, Status, message, split_message};
 use guestfs::api::procedures::control::Control;
 use guestfs::api::procedures::directories::Directories;
+use guestfs::api::procedures::files::Files;
 use guestfs::api::procedures::transfers::Transfers;
 use guestfs::api::values::{DeviceOrPath, GuestPath};
 use guestfs::api::xdr::{Decode, Encode};
@@ -292,6 +293,20 @@ fn a_daemon_out_of_step_ends_the_connection_for_good() {
         assert!(started.elapsed() < Duration::from_secs(10), "{what}");
         daemon.join().unwrap();
     }
+}
+
+#[test]
+fn a_call_too_large_for_a_message_is_not_sent_and_not_the_end() {
+    let (connection, daemon) = with_daemon(|mut daemon| {
+        let (call, _) = daemon.read_call();
+        assert_eq!(call.procedure, 92, "only the ping arrives");
+        daemon.reply(&call, &[]);
+    });
+    let path = GuestPath::try_from("/file").unwrap();
+    let error = Remote(&connection).internal_write(&path, &vec![0; 5 << 20]).unwrap_err();
+    assert!(matches!(error, Error::Connection { source: ConnectionError::CallTooLarge(_), .. }), "{error}");
+    Remote(&connection).ping_daemon().unwrap();
+    daemon.join().unwrap();
 }
 
 #[test]

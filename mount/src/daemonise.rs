@@ -132,7 +132,13 @@ pub struct PidFile {
 impl PidFile {
     fn write(path: &Path) -> anyhow::Result<PidFile> {
         let content = format!("{}\n", process::id());
-        fs::write(path, &content).with_context(|| format!("write {}", path.display()))?;
+        if let Err(error) = fs::write(path, &content) {
+            // A full disk lets a file be made and then not written: an empty pid file would name nobody.
+            if fs::read(path).is_ok_and(|found| content.as_bytes().starts_with(&found)) {
+                let _ = fs::remove_file(path);
+            }
+            return Err(error).with_context(|| format!("write {}", path.display()));
+        }
         Ok(PidFile { path: path.to_owned(), content })
     }
 }
