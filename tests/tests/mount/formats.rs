@@ -82,17 +82,16 @@ fn a_probed_image_may_not_pull_in_another_file() {
     mounted.unmount();
 }
 
+/// Mounts from two disks, in this order.
+fn mounted_from_two(first: &Disk, second: &Disk, mounts: &[&str]) -> Mounted {
+    let disks = ["-a".into(), first.path().into(), "-a".into(), second.path().into()];
+    Mounted::new(disks.into_iter().chain(mounts.iter().map(OsString::from)))
+}
+
 #[test]
 fn disks_are_named_in_the_order_they_are_given() {
     let (first, second) = (disk_with_greeting("first"), disk_with_greeting("second"));
-    let mounted = Mounted::new([
-        OsString::from("-a"),
-        first.path().into(),
-        "-a".into(),
-        second.path().into(),
-        "-m".into(),
-        "/dev/sdb1".into(),
-    ]);
+    let mounted = mounted_from_two(&first, &second, &["-m", "/dev/sdb1"]);
     assert_eq!(reads_greeting(&mounted), "second");
     mounted.unmount();
 }
@@ -105,16 +104,7 @@ fn several_file_systems_are_mounted_into_one_tree() {
         fs::create_dir(mounted.path().join("boot")).unwrap();
         mounted.unmount();
     }
-    let mounted = Mounted::new([
-        OsString::from("-a"),
-        first.path().into(),
-        "-a".into(),
-        second.path().into(),
-        "-m".into(),
-        "/dev/sda1".into(),
-        "-m".into(),
-        "/dev/vdb1:/boot".into(),
-    ]);
+    let mounted = mounted_from_two(&first, &second, &["-m", "/dev/sda1", "-m", "/dev/vdb1:/boot"]);
     assert_eq!(reads_greeting(&mounted), "first");
     assert_eq!(fs::read_to_string(mounted.path().join("boot/greeting")).unwrap(), "second");
     mounted.unmount();
