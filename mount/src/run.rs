@@ -26,18 +26,20 @@ use crate::serve::{HostMount, serve};
 
 /// Runs the program with its command line, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let config = match config::load() {
-        Ok(config) => config,
-        Err(error) => return fail(&error.into()),
-    };
-    match cli::parse(arguments, config) {
-        Ok(Invocation::Mount(request)) => prepare_and_run(&request).unwrap_or_else(|error| fail(&error)),
-        Ok(Invocation::Print(text)) => {
+    let config = config::load();
+    let parsed = cli::parse(arguments, config.as_ref().copied().unwrap_or_default());
+    match (parsed, config) {
+        // Help is to be had with a configuration file that is broken, too.
+        (Ok(Invocation::Print(text)), _) => {
             // A reader that has seen enough, such as `head`, is no failure.
             let _ = io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
-        Err(error) => fail(&error.into()),
+        (_, Err(error)) => fail(&error.into()),
+        (Ok(Invocation::Mount(request)), Ok(_)) => {
+            prepare_and_run(&request).unwrap_or_else(|error| fail(&error))
+        }
+        (Err(error), Ok(_)) => fail(&error.into()),
     }
 }
 
