@@ -173,7 +173,7 @@ impl Server {
             Some(kind) => kind.to_owned(),
             None => attach::kind_on_device(self, mountable, &device)?,
         };
-        let plan = Plan::new(mountable, device.clone(), &kind, options, Server::umask(self));
+        let plan = Plan::new(mountable, device.clone(), &kind, options, Server::umask(self))?;
         let sysroot = self.sysroot.exempt();
         let target = sysroot.locate("mount on", at, Links::Follow)?;
         let stat =

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use guestfs_api::Failure;
 use guestfs_api::values::Mountable;
 
 use super::options::{MountOptions, join};
@@ -33,18 +34,25 @@ pub enum Driver {
 impl Plan {
     /// Plans to mount `mountable`, whose device is `device`, as the type `kind`, in blkid's or the kernel's words. New
     /// files of file systems without permissions get those that `umask` leaves.
-    pub fn new(mountable: &Mountable, device: PathBuf, kind: &str, options: &str, umask: u32) -> Plan {
+    ///
+    /// Fails for a subvolume whose name cannot be written as an option.
+    pub fn new(
+        mountable: &Mountable,
+        device: PathBuf,
+        kind: &str,
+        options: &str,
+        umask: u32,
+    ) -> Result<Plan, Failure> {
         let driver = driver(kind);
         let mut options = MountOptions::parse(options);
         if let Some(defaults) = defaults(&driver, umask) {
             options.add_defaults(&defaults);
         }
         if let Mountable::Subvolume { subvolume, .. } = mountable {
-            let subvolume = format!("subvol={}", String::from_utf8_lossy(subvolume));
-            options.data = join(&options.data, &subvolume);
+            options.data = join(&options.data, &subvolume_option(mountable, subvolume)?);
         }
         let without_recovery = options.is_read_only().then(|| without_recovery(&driver)).flatten();
-        Plan { device, driver, options, without_recovery }
+        Ok(Plan { device, driver, options, without_recovery })
     }
 
     /// Gives the same plan with the journal left alone.
@@ -53,6 +61,18 @@ impl Plan {
         plan.options.data = join(&plan.options.data, option);
         plan
     }
+}
+
+/// Names a subvolume to btrfs. The name is the guest's, and the kernel ends options at commas, whatever is around them:
+/// what follows one would be taken for options of the mount.
+fn subvolume_option(mountable: &Mountable, subvolume: &[u8]) -> Result<String, Failure> {
+    let name = std::str::from_utf8(subvolume).ok().filter(|name| !name.contains(','));
+    name.map(|name| format!("subvol={name}")).ok_or_else(|| {
+        Failure::plain(format!(
+            "{mountable}: a subvolume with a comma, or a name that is not UTF-8, cannot be mounted by its name: mount \
+             the device with the option subvolid=NUMBER"
+        ))
+    })
 }
 
 /// Finds the driver for a type.
@@ -106,7 +126,7 @@ mod tests {
 
     fn plan(mountable: &str, kind: &str, options: &str) -> Plan {
         let mountable = Mountable::new(mountable.as_bytes()).unwrap();
-        Plan::new(&mountable, "/dev/sda1".into(), kind, options, 0o022)
+        Plan::new(&mountable, "/dev/sda1".into(), kind, options, 0o022).unwrap()
     }
 
     fn kernel(kind: &str) -> Driver {
@@ -126,6 +146,15 @@ mod tests {
         let plan = plan("btrfsvol:/dev/sda1/@/home", "btrfs", "ro,subvol=x");
         assert_eq!(plan.options.data, "subvol=x,subvol=@/home");
         assert_eq!(plan.options.flags, MountFlags::RDONLY | MountFlags::NODEV);
+    }
+
+    #[test]
+    fn the_name_of_a_subvolume_adds_no_options() {
+        for name in [&b"@,rescue=all"[..], b"a\xff"] {
+            let mountable = Mountable::new(&[b"btrfsvol:/dev/sda1/", name].concat()).unwrap();
+            let failure = Plan::new(&mountable, "/dev/sda1".into(), "btrfs", "ro", 0o022).unwrap_err();
+            assert!(failure.message.contains("subvolid"), "{failure}");
+        }
     }
 
     #[test]
