@@ -218,13 +218,24 @@ impl Server {
         self.nodes.root_path(mount.filesystem)
     }
 
-    /// Unmounts everything, the newest mount first: nothing is mounted below a newer one.
+    /// Unmounts everything, the newest mount first: nothing is mounted below a newer one. What cannot be unmounted, or
+    /// not be written before, keeps nothing else from it.
     pub fn unmount_all(&self) -> Result<()> {
         self.nodes.close_all();
-        while let Some(mount) = self.mounts.newest(|_| true) {
-            self.unmount(&mount, UnmountFlags::empty())?;
-        }
-        Ok(())
+        let newest_first = self.mounts.list().into_iter().rev();
+        first_failure(newest_first.map(|mount| {
+            let written = self.write_back(&mount);
+            self.unmount(&mount, UnmountFlags::empty()).and(written)
+        }))
+    }
+
+    /// Writes what a file system has in memory. Unmounting does so too, but does not tell what could not be written.
+    fn write_back(&self, mount: &Mount) -> Result<()> {
+        let path = self.path_of_mount(mount)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty())
+            .and_then(rustix::fs::syncfs)
+            .map_err(|error| failed(error, format_args!("write what {} has in memory", mount.mountable)))
     }
 
     fn unmount(&self, mount: &Mount, flags: UnmountFlags) -> Result<()> {
@@ -252,14 +263,21 @@ impl Server {
 
     /// Has every disk bring what it was sent to where it lasts.
     pub fn flush_disks(&self) -> Result<()> {
-        for name in self.devices.disks()? {
+        first_failure(self.devices.disks()?.into_iter().map(|name| {
             let path = self.devices.resolve(&name)?;
             std::fs::File::open(path)
                 .and_then(|disk| disk.sync_all())
-                .map_err(|error| Failure::io(&error, format_args!("flush {name}")))?;
-        }
-        Ok(())
+                .map_err(|error| Failure::io(&error, format_args!("flush {name}")))
+        }))
     }
+}
+
+/// Has all steps done, also those behind one that fails; fails with the first failure and logs the others.
+fn first_failure(steps: impl Iterator<Item = Result<()>>) -> Result<()> {
+    let mut failures = steps.filter_map(std::result::Result::err);
+    let first = failures.next();
+    failures.for_each(|failure| log::error!("{failure}"));
+    first.map_or(Ok(()), Err)
 }
 
 /// Gives the path by which the kernel knows what a descriptor is open on.
@@ -281,6 +299,19 @@ mod tests {
 
     fn at(path: &str) -> GuestPath {
         GuestPath::try_from(path).unwrap()
+    }
+
+    #[test]
+    fn a_step_that_fails_keeps_no_other_from_being_done() {
+        let mut done = Vec::new();
+        let steps = [Ok(()), Err("sda"), Ok(()), Err("sdc")].into_iter();
+        let result = first_failure(steps.enumerate().map(|(number, step)| {
+            done.push(number);
+            step.map_err(Failure::plain)
+        }));
+        assert_eq!(result, Err(Failure::plain("sda")));
+        assert_eq!(done, [0, 1, 2, 3]);
+        assert_eq!(first_failure([Ok(())].into_iter()), Ok(()));
     }
 
     #[test]
