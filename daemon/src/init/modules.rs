@@ -129,5 +129,21 @@ impl Modules {
 
 /// Says whether the kernel has a module, loaded or built in.
 fn is_loaded(name: &str) -> bool {
-    Path::new("/sys/module").join(name.replace('-', "_")).exists()
+    let is_name = !matches!(name, "" | "." | "..") && !name.contains('/');
+    is_name && Path::new("/sys/module").join(name.replace('-', "_")).exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_name_can_be_that_of_a_loaded_module() {
+        // Linked into every kernel, with parameters.
+        assert!(is_loaded("kernel"));
+        for name in ["", ".", "..", "/etc", "../module", "no-such-module"] {
+            let failure = Failure::from(Modules::none().load(name).unwrap_err());
+            assert_eq!(failure.errno, Some(Errno::ENOENT), "{name}");
+        }
+    }
 }
