@@ -97,7 +97,8 @@ impl BlockDevices for Server {
     fn wipefs(&self, device: &DeviceName) -> Result<()> {
         let path = self.devices.resolve(device)?;
         // Signatures of a partition table on a disk whose partitions are known to the kernel need the force.
-        self.tools.succeed(&Command::new("wipefs").args(["-a", "--force"]).arg(path)).map(drop)
+        let wipe = Command::new("wipefs").args(["-a", "--force"]).arg(&path);
+        self.tools.succeed_on(&wipe, &path, device).map(drop)
     }
 
     fn pread_device(&self, device: &DeviceName, count: i32, offset: i64) -> Result<Vec<u8>> {
