@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use guestfs_api::Failure;
 use guestfs_api::procedures::filesystems::{
     BtrfsFsckOptions, E2fsckOptions, Filesystems, MkfsOptions, NtfsfixOptions, XfsRepairOptions,
 };
 use guestfs_api::values::{ByteString, DeviceName, DeviceOrPath, Mountable};
 use guestfs_api::xdr::Table;
+use guestfs_api::{Errno, Failure};
 use rustix::fs::OFlags;
 
 use super::partitions::KernelDevice;
@@ -66,6 +66,7 @@ impl Filesystems for Server {
     fn mkfs(&self, fstype: &str, device: &DeviceName, options: &MkfsOptions) -> Result<(), Failure> {
         let node = self.devices.resolve(device)?;
         let command = make::command(fstype, &node, options)?;
+        self.refuse_mounted("mkfs", device, &node)?;
         // Marks that the new file system does not happen to overwrite would make the content ambiguous.
         let wipe = Command::new("wipefs").args(["-a", "--force"]).arg(&node);
         self.tools.succeed_on(&wipe, &node, device)?;
@@ -143,6 +144,25 @@ impl Server {
         Ok(candidates)
     }
 
+    /// Fails when a device or a partition of it is mounted. The programs that make file systems look for that too, but
+    /// only after the marks were wiped.
+    fn refuse_mounted(&self, operation: &str, device: &DeviceName, node: &Path) -> Result<(), Failure> {
+        let is_on_it = |mounted: &Path| {
+            let disk = KernelDevice::new(mounted).disk().map(OsString::from);
+            mounted == node || disk.is_some_and(|disk| node.file_name() == Some(&disk))
+        };
+        match self.mounts.newest(|mount| is_on_it(&mount.device)) {
+            None => Ok(()),
+            Some(mount) => Err(Failure {
+                errno: Some(Errno::EBUSY),
+                message: format!(
+                    "{operation} {device}: {} is mounted on {}: unmount it first",
+                    mount.mountable, mount.at
+                ),
+            }),
+        }
+    }
+
     /// Asks what devices hold, as many as possible in one run: starting a program takes long where the processor is
     /// emulated.
     fn contents(&self, nodes: &[PathBuf]) -> Result<HashMap<PathBuf, probe::Probed>, Failure> {
@@ -215,4 +235,28 @@ fn nodes(candidates: &[(DeviceName, PathBuf)]) -> Vec<PathBuf> {
 
 fn text(word: &str) -> ByteString {
     ByteString::try_from(word).expect("blkid's words hold no NUL")
+}
+
+#[cfg(test)]
+mod tests {
+    use guestfs_api::values::GuestPath;
+
+    use super::*;
+    use crate::mounts::Mount;
+
+    #[test]
+    fn no_file_system_is_made_on_one_that_is_mounted() {
+        let directory = tempfile::tempdir().unwrap();
+        let server = Server::over_directory(directory.path()).unwrap();
+        let device = DeviceName::try_from("/dev/sda1").unwrap();
+        let node = Path::new("/dev/sdz1");
+        assert_eq!(server.refuse_mounted("mkfs", &device, node), Ok(()));
+        let mountable = Mountable::Device(device.clone());
+        let at = GuestPath::try_from("/boot").unwrap();
+        server.mounts.add(Mount { mountable, device: node.to_owned(), at, filesystem: 7 });
+        let failure = server.refuse_mounted("mkfs", &device, node).unwrap_err();
+        assert_eq!(failure.errno, Some(Errno::EBUSY));
+        assert_eq!(failure.message, "mkfs /dev/sda1: /dev/sda1 is mounted on /boot: unmount it first");
+        assert_eq!(server.refuse_mounted("mkfs", &device, Path::new("/dev/sdz2")), Ok(()));
+    }
 }
