@@ -181,13 +181,20 @@ impl PortWriter {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => bytes = &bytes[count..],
                 Err(rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::AGAIN) => {
-                    poll(&self.port, PollFlags::OUT, None)?;
-                }
+                Err(rustix::io::Errno::AGAIN) => wait_until_writable(&self.port)?,
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(())
+    }
+}
+
+/// Waits until bytes can be written; fails when the host has gone. A virtio-serial port without a host says EAGAIN to
+/// each write (Linux's virtio_console.c), so nothing else would end the wait.
+fn wait_until_writable(port: &OwnedFd) -> io::Result<()> {
+    match poll(port, PollFlags::OUT, None)? {
+        ready if ready.contains(PollFlags::HUP) => Err(io::ErrorKind::BrokenPipe.into()),
+        _ => Ok(()),
     }
 }
 
@@ -215,5 +222,21 @@ fn poll(port: &OwnedFd, flags: PollFlags, timeout: Option<Duration>) -> io::Resu
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn waiting_to_write_ends_when_the_host_has_gone() {
+        let (host, port) = UnixStream::pair().unwrap();
+        let port = OwnedFd::from(port);
+        wait_until_writable(&port).unwrap();
+        drop(host);
+        assert_eq!(wait_until_writable(&port).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }
