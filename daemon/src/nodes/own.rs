@@ -72,6 +72,8 @@ struct Table {
     /// Nodes by the hash of directory and name. A hash that two names share finds one of them; what is found is
     /// checked.
     by_name: HashMap<u64, u64>,
+    /// Where numbers pass, nodes that show a number made of a name they may not have any more, by that number.
+    moved: HashMap<u64, u64>,
     last: u64,
     /// Nodes that are open, in the order in which they are looked at when one has to be closed. A node may be listed
     /// twice, or though it was closed or removed meanwhile.
@@ -123,6 +125,7 @@ impl OwnNodes {
             nodes: HashMap::from([(ROOT, root)]),
             by_inode: HashMap::from([(root_inode, ROOT)]),
             by_name: HashMap::new(),
+            moved: HashMap::new(),
             last: ROOT,
             open: VecDeque::new(),
             forgotten: VecDeque::new(),
@@ -178,8 +181,20 @@ impl OwnNodes {
         self.register(directory, name, inode, None)
     }
 
-    /// Finds a node for calls on itself; ESTALE when there is none, or not any more.
+    /// Finds a node for calls on itself; ESTALE when there is none, or not any more. Not to be called while the write
+    /// half of [`OwnNodes::names`] is held.
     pub fn open(&self, id: u64) -> Result<Arc<OwnedFd>> {
+        {
+            let mut table = self.table.lock();
+            let node = table.nodes.get_mut(&id).ok_or(Errno::STALE)?;
+            if let Some(file) = &node.file {
+                node.is_recent = true;
+                return Ok(file.clone());
+            }
+        }
+        // No name on the way may change until it was walked. The caller may hold this already, while another thread
+        // waits to change names.
+        let _names = self.names.read_recursive();
         // From the node up to one that is open.
         let mut way: Vec<(u64, Box<[u8]>)> = Vec::new();
         let mut current;
@@ -375,12 +390,16 @@ impl OwnNodes {
             return Err(Errno::NFILE);
         }
         let directory_inode = table.nodes.get(&directory).ok_or(Errno::STALE)?.inode;
-        let inode = match self.inodes {
-            Inodes::Lasting => kernel_inode,
-            Inodes::Passing => inode_number::of_name(directory_inode, &self.folded(name)),
-        };
         table.last += 1;
         let id = table.last;
+        let inode = match self.inodes {
+            Inodes::Lasting => kernel_inode,
+            Inodes::Passing => match inode_number::of_name(directory_inode, &self.folded(name)) {
+                // Programs would take this file for the one that had the name before.
+                taken if table.moved.contains_key(&taken) => inode_number::of_name(taken, &id.to_be_bytes()),
+                free => free,
+            },
+        };
         let node = Node {
             place: None,
             inode,
@@ -406,6 +425,9 @@ impl OwnNodes {
         }
         let old = std::mem::replace(&mut node.place, place.map(|(at, name)| (at, name.into())));
         let (old_was_none, has_file) = (old.is_none(), node.file.is_some());
+        if self.inodes == Inodes::Passing && !old_was_none {
+            table.moved.insert(node.inode, id);
+        }
         if let Some((at, name)) = old {
             let key = self.name_key(at, &name);
             if table.by_name.get(&key) == Some(&id) {
@@ -476,6 +498,9 @@ impl OwnNodes {
         let Some(node) = table.nodes.remove(&id) else { return };
         if table.by_inode.get(&node.kernel_inode) == Some(&id) {
             table.by_inode.remove(&node.kernel_inode);
+        }
+        if table.moved.get(&node.inode) == Some(&id) {
+            table.moved.remove(&node.inode);
         }
         closed.extend(node.file);
     }

@@ -77,6 +77,24 @@ fn closed_nodes_are_found_through_renamed_directories() {
 }
 
 #[test]
+fn a_closed_node_is_found_while_it_is_renamed() {
+    let tree = Tree::new(Inodes::Lasting);
+    let file = tree.file("12345");
+    tree.nodes.close_all();
+    tree.nodes.set_root(open(tree.top.path()));
+    std::thread::scope(|scope| {
+        let names = tree.nodes.names.write();
+        std::fs::rename(tree.top.path().join("12345"), tree.top.path().join("new")).unwrap();
+        let size = scope.spawn(|| tree.size(file));
+        // Time in which it would be looked for under the old name.
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        tree.nodes.renamed(file, ROOT, b"new");
+        drop(names);
+        assert_eq!(size.join().unwrap(), Ok(5));
+    });
+}
+
+#[test]
 fn a_node_without_a_name_stays_open_whatever_is_opened_after_it() {
     for inodes in [Inodes::Lasting, Inodes::Passing] {
         let tree = Tree::new(inodes);
@@ -195,4 +213,22 @@ fn a_number_shown_for_a_name_is_the_same_in_another_table() {
         tree.nodes.inode(tree.file("file")).unwrap()
     };
     assert_eq!(shown(&one), shown(&other));
+}
+
+#[test]
+fn a_new_file_does_not_show_the_number_of_one_that_had_its_name() {
+    let tree = Tree::new(Inodes::Passing);
+    let mut seen = std::collections::HashSet::new();
+    for number in 0..3 {
+        let file = tree.file("file");
+        assert!(seen.insert(tree.nodes.inode(file).unwrap()));
+        let new_name = format!("old{number}");
+        std::fs::rename(tree.top.path().join("file"), tree.top.path().join(&new_name)).unwrap();
+        tree.nodes.renamed(file, ROOT, new_name.as_bytes());
+    }
+    // Nothing is kept for nodes that are gone.
+    for id in 2..=4 {
+        tree.nodes.remove(&mut tree.nodes.table.lock(), id, &mut Vec::new());
+    }
+    assert!(tree.nodes.table.lock().moved.is_empty());
 }
