@@ -48,10 +48,11 @@ impl NodeServer {
         owner: &Owner,
     ) -> Result<Created, Failure> {
         let operation = format!("create {name}");
-        let kernel_flags = kernel_flags(flags)? | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let kernel_flags = kernel_flags(flags)? | OFlags::NOCTTY | OFlags::CLOEXEC;
         let directory = self.directory(directory, &operation)?;
         let _names = directory.filesystem.own().map(|nodes| nodes.names.read());
         let fail = |error| failed(error, &operation);
+        // A link is not followed: it counts as being there.
         let new = OFlags::CREATE | OFlags::EXCL;
         let mode = Mode::from_raw_mode(mode & PERMISSIONS);
         let file = match rustix::fs::openat(&directory.file, name.as_bytes(), kernel_flags | new, mode) {

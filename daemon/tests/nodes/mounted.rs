@@ -127,6 +127,19 @@ fn an_own_node_is_usable_until_it_is_forgotten_though_its_name_is_gone() {
 }
 
 #[test]
+fn create_opens_an_own_node_that_is_there_but_not_through_a_link() {
+    let Some((guest, _mounted, top)) = own() else { return };
+    std::fs::write(guest.path("own/file"), "content").unwrap();
+    std::os::unix::fs::symlink("file", guest.path("own/link")).unwrap();
+    let create = |called: &str| guest.server.node_create(&top, &name(called), 0o644, open_flags::READ, &ROOT);
+    let created = create("file").unwrap();
+    assert_eq!(created.entry.node, guest.find("own/file").node);
+    assert_eq!(guest.server.node_read(created.handle, 0, 10).unwrap(), b"content");
+    guest.server.node_release(created.handle).unwrap();
+    assert_eq!(errno(create("link")), Errno::ELOOP);
+}
+
+#[test]
 fn a_replaced_own_node_is_not_the_one_that_replaced_it() {
     let Some((guest, _mounted, top)) = own() else { return };
     let make =
