@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::LaunchError;
-use super::image::{Image, ImageError, examine};
+use super::image::{Image, ImageError, examine, inspect};
 use super::image_format::Format;
 use super::overlay;
 
@@ -84,12 +84,13 @@ impl Drive {
         Drive { path: path.into(), access, format: None, block_size: None, has_discard: false, label: None }
     }
 
-    /// Finds out what is wrong with the image before anything is started for it; starting the VM checks again.
+    /// Finds out what its bytes show to be wrong with the image, before anything is started for it; starting the VM
+    /// examines it again and also finds out its size.
     ///
     /// # Errors
     /// Each way in which an image is unusable is a variant of [`ImageError`].
     pub fn check(&self) -> Result<(), ImageError> {
-        examine(&self.path, self.format, self.access).map(|_| ())
+        inspect(&self.path, self.format, self.access).map(|_| ())
     }
 }
 

@@ -24,7 +24,7 @@ pub struct Image {
     pub path: PathBuf,
     /// Its format.
     pub format: Format,
-    /// The disk's size in bytes, if it was needed.
+    /// The disk's size in bytes, where it is known.
     pub virtual_size: Option<u64>,
     /// Whether it is a block device of the host.
     pub is_block_device: bool,
@@ -111,11 +111,25 @@ pub enum ImageError {
     },
 }
 
-/// Examines the image at `path`, which the user says is of `given` format, if anything.
+/// Examines the image at `path`, which the user says is of `given` format, if anything, and finds out what the VM needs
+/// to know of it.
 ///
 /// # Errors
 /// Each way in which an image is unusable is a variant of [`ImageError`].
 pub fn examine(path: &Path, given: Option<Format>, access: Access) -> Result<Image, ImageError> {
+    let mut image = inspect(path, given, access)?;
+    // Only the overlay of a read-only drive needs the size.
+    if access == Access::ReadOnly && image.virtual_size.is_none() {
+        image.virtual_size = Some(ask_size(&image.path, image.format)?);
+    }
+    Ok(image)
+}
+
+/// Examines the image by its own bytes alone, without running a program; the size may stay unknown.
+///
+/// # Errors
+/// As [`examine`], but for [`ImageError::Size`].
+pub fn inspect(path: &Path, given: Option<Format>, access: Access) -> Result<Image, ImageError> {
     let path = std::path::absolute(path).map_err(|source| read_error(path, source))?;
     let mut file = open(&path, access)?;
     let metadata = file.metadata().map_err(|source| read_error(&path, source))?;
@@ -152,12 +166,8 @@ pub fn examine(path: &Path, given: Option<Format>, access: Access) -> Result<Ima
     if let Some(what) = probe.refers_to.filter(|_| !is_trusted) {
         return Err(ImageError::RefersToOtherFiles { path, format, what });
     }
-    let virtual_size = match (access, probe.virtual_size) {
-        // Only the overlay of a read-only drive needs the size.
-        (Access::ReadWrite, size) | (Access::ReadOnly, size @ Some(_)) => size,
-        (Access::ReadOnly, None) => Some(ask_size(&path, format)?),
-    };
-    Ok(Image { path, format, virtual_size, is_block_device: metadata.file_type().is_block_device() })
+    let is_block_device = metadata.file_type().is_block_device();
+    Ok(Image { path, format, virtual_size: probe.virtual_size, is_block_device })
 }
 
 fn open(path: &Path, access: Access) -> Result<File, ImageError> {
