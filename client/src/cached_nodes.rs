@@ -8,12 +8,9 @@
 use std::time::{Duration, Instant};
 
 use errno_map::Errno;
-use guestfs_api::procedures::nodes::Nodes;
-use guestfs_api::records::{
-    Created, DirectoryEntry, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner,
-    StatVfs,
-};
-use guestfs_api::values::{ByteString, FileName};
+use guestfs_api::procedures::nodes::{self, NodesLayer};
+use guestfs_api::records::{DirectoryEntry, DirectoryPage, NodeAttributes, NodeChanges, NodeRecord};
+use guestfs_api::values::ByteString;
 use guestfs_api::{AsErrno, Failure, Procedures};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -131,11 +128,17 @@ impl<N: Procedures> Procedures for CachedNodes<N> {
     type Error = N::Error;
 }
 
-impl<N> Nodes for CachedNodes<N>
+impl<N> NodesLayer for CachedNodes<N>
 where
-    N: Nodes,
+    N: nodes::Nodes,
     N::Error: From<Failure> + AsErrno,
 {
+    type Below = N;
+
+    fn below(&self) -> &N {
+        &self.nodes
+    }
+
     fn node_readdir(&self, handle: u64, cookie: u64, bytes_max: u32) -> Result<DirectoryPage, N::Error> {
         let changes = self.changes();
         let page = self.nodes.node_readdir(handle, cookie, bytes_max)?;
@@ -217,140 +220,6 @@ where
             }
         }
         self.nodes.node_forget(nodes)
-    }
-
-    fn node_root(&self) -> Result<NodeEntry, N::Error> {
-        self.nodes.node_root()
-    }
-
-    fn node_lookup(&self, directory: &NodeRecord, name: &FileName) -> Result<NodeEntry, N::Error> {
-        self.nodes.node_lookup(directory, name)
-    }
-
-    fn node_getattr(&self, node: &NodeRecord) -> Result<NodeAttributes, N::Error> {
-        self.nodes.node_getattr(node)
-    }
-
-    fn node_open(&self, node: &NodeRecord, flags: u32) -> Result<u64, N::Error> {
-        self.nodes.node_open(node, flags)
-    }
-
-    fn node_create(
-        &self,
-        directory: &NodeRecord,
-        name: &FileName,
-        mode: u32,
-        flags: u32,
-        owner: &Owner,
-    ) -> Result<Created, N::Error> {
-        self.nodes.node_create(directory, name, mode, flags, owner)
-    }
-
-    fn node_read(&self, handle: u64, offset: u64, count: u32) -> Result<Vec<u8>, N::Error> {
-        self.nodes.node_read(handle, offset, count)
-    }
-
-    fn node_write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32, N::Error> {
-        self.nodes.node_write(handle, offset, data)
-    }
-
-    fn node_fsync(&self, handle: u64, is_data_only: bool) -> Result<(), N::Error> {
-        self.nodes.node_fsync(handle, is_data_only)
-    }
-
-    fn node_release(&self, handle: u64) -> Result<(), N::Error> {
-        self.nodes.node_release(handle)
-    }
-
-    fn node_opendir(&self, directory: &NodeRecord) -> Result<u64, N::Error> {
-        self.nodes.node_opendir(directory)
-    }
-
-    fn node_mknod(
-        &self,
-        directory: &NodeRecord,
-        name: &FileName,
-        mode: u32,
-        major: u32,
-        minor: u32,
-        owner: &Owner,
-    ) -> Result<NodeEntry, N::Error> {
-        self.nodes.node_mknod(directory, name, mode, major, minor, owner)
-    }
-
-    fn node_mkdir(
-        &self,
-        directory: &NodeRecord,
-        name: &FileName,
-        mode: u32,
-        owner: &Owner,
-    ) -> Result<NodeEntry, N::Error> {
-        self.nodes.node_mkdir(directory, name, mode, owner)
-    }
-
-    fn node_symlink(
-        &self,
-        directory: &NodeRecord,
-        name: &FileName,
-        target: &ByteString,
-        owner: &Owner,
-    ) -> Result<NodeEntry, N::Error> {
-        self.nodes.node_symlink(directory, name, target, owner)
-    }
-
-    fn node_link(
-        &self,
-        node: &NodeRecord,
-        directory: &NodeRecord,
-        name: &FileName,
-    ) -> Result<NodeEntry, N::Error> {
-        self.nodes.node_link(node, directory, name)
-    }
-
-    fn node_unlink(&self, directory: &NodeRecord, name: &FileName) -> Result<(), N::Error> {
-        self.nodes.node_unlink(directory, name)
-    }
-
-    fn node_rmdir(&self, directory: &NodeRecord, name: &FileName) -> Result<(), N::Error> {
-        self.nodes.node_rmdir(directory, name)
-    }
-
-    fn node_rename(
-        &self,
-        directory: &NodeRecord,
-        name: &FileName,
-        new_directory: &NodeRecord,
-        new_name: &FileName,
-        flags: u32,
-    ) -> Result<(), N::Error> {
-        self.nodes.node_rename(directory, name, new_directory, new_name, flags)
-    }
-
-    fn node_statfs(&self, node: &NodeRecord) -> Result<StatVfs, N::Error> {
-        self.nodes.node_statfs(node)
-    }
-
-    fn node_fallocate(&self, handle: u64, mode: u32, offset: u64, length: u64) -> Result<(), N::Error> {
-        self.nodes.node_fallocate(handle, mode, offset, length)
-    }
-
-    fn node_lseek(&self, handle: u64, offset: u64, whence: u32) -> Result<u64, N::Error> {
-        self.nodes.node_lseek(handle, offset, whence)
-    }
-
-    fn node_copy_range(
-        &self,
-        source: u64,
-        source_offset: u64,
-        target: u64,
-        target_offset: u64,
-        length: u64,
-    ) -> Result<u64, N::Error> {
-        self.nodes.node_copy_range(source, source_offset, target, target_offset, length)
-    }
-
-    fn node_syncfs(&self, node: &NodeRecord) -> Result<(), N::Error> {
-        self.nodes.node_syncfs(node)
     }
 }
 

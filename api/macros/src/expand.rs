@@ -1,4 +1,4 @@
-//! Writes the code for a topic: the trait, its client, its dispatch, its metadata.
+//! Writes the code for a topic: the trait, its client, its dispatch, its metadata, its layer.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
@@ -6,11 +6,13 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Ident, Type};
 
+use crate::layer::{LayerName, layer};
 use crate::topic::{Argument, Procedure, Role, Topic};
 
-/// Writes all four.
-pub fn expand(topic: &Topic) -> TokenStream {
-    let parts = [topic_trait(topic), metadata(topic), client(topic), dispatch(topic)];
+/// Writes all five; the layer only when it has a name.
+pub fn expand(topic: &Topic, layer_name: &LayerName) -> TokenStream {
+    let parts =
+        [topic_trait(topic), metadata(topic), client(topic), dispatch(topic), layer(topic, layer_name)];
     quote!(#(#parts)*)
 }
 

@@ -4,6 +4,7 @@
 //! arguments. Both only name items of `guestfs_api`; the rules of the wire live there.
 
 mod expand;
+mod layer;
 #[cfg(test)]
 mod marked;
 mod optional;
@@ -18,17 +19,14 @@ use proc_macro::TokenStream;
 /// procedure; one marked `#[optional]` is a struct that derives `OptionalArguments`, and comes last but for the file.
 ///
 /// Beside the trait it makes, in the same module: `impl Trait for Remote<C>`, `fn dispatch` and `const PROCEDURES`.
+/// With `#[procedures(layer = NAME)]` also the trait `NAME`, for what stands on another implementation of the topic and
+/// changes some of its procedures.
 #[proc_macro_attribute]
 pub fn procedures(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    if !arguments.is_empty() {
-        let arguments = proc_macro2::TokenStream::from(arguments);
-        return syn::Error::new_spanned(arguments, "#[procedures] takes no arguments")
-            .to_compile_error()
-            .into();
-    }
+    let layer = syn::parse_macro_input!(arguments as layer::LayerName);
     let item = syn::parse_macro_input!(item as syn::ItemTrait);
     topic::Topic::parse(item)
-        .map_or_else(|error| error.to_compile_error(), |topic| expand::expand(&topic))
+        .map_or_else(|error| error.to_compile_error(), |topic| expand::expand(&topic, &layer))
         .into()
 }
 

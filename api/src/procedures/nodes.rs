@@ -35,7 +35,7 @@ pub mod open_flags {
 pub const TRANSFER_BYTES_MAX: u32 = 1 << 20;
 
 /// Files, directories and attributes by node.
-#[procedures]
+#[procedures(layer = NodesLayer)]
 pub trait Nodes {
     /// Gives the node of the root of all mounted file systems; fails with ENODEV while nothing is mounted on `/`.
     #[procedure(100_001)]

@@ -2,6 +2,7 @@
 
 mod both_ways;
 mod in_process;
+mod layers;
 mod metadata;
 mod refusals;
 mod topic;

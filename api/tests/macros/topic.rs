@@ -20,7 +20,7 @@ pub struct DescribeOptions {
 }
 
 /// Notes by name.
-#[procedures]
+#[procedures(layer = NotesLayer)]
 pub trait Notes {
     /// Neither arguments nor a result.
     #[procedure(200_001)]
