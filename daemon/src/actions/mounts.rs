@@ -9,7 +9,7 @@ use guestfs_api::records::StatVfs;
 use guestfs_api::values::{DeviceOrPath, GuestPath, Mountable};
 use guestfs_api::xdr::Table;
 use guestfs_api::{Errno, Failure, Procedures};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxAttributes, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::mounts::plan::Plan;
@@ -103,9 +103,10 @@ impl Mounts for Server {
         let mount = self.mounted_at(mountpoint)?.ok_or_else(|| {
             Failure::errno(Errno::EINVAL, format_args!("remount {mountpoint}: nothing is mounted there"))
         })?;
-        let mut flags = MountFlags::NODEV;
-        flags.set(MountFlags::RDONLY, !is_writable);
         let path = self.path_of_mount(&mount)?;
+        let mut flags =
+            flags_of_mount(&path).map_err(|error| failed(error, format_args!("remount {mountpoint}")))?;
+        flags.set(MountFlags::RDONLY, !is_writable);
         rustix::mount::mount_remount(path, flags, c"")
             .map_err(|error| failed(error, format_args!("remount {mountpoint}")))
     }
@@ -239,8 +240,15 @@ impl Server {
     }
 
     fn unmount(&self, mount: &Mount, flags: UnmountFlags) -> Result<()> {
-        let path = self.path_of_mount(mount)?;
         let what = format_args!("umount {}", mount.at).to_string();
+        // The kernel takes away what is on top at a path, which would not be what was meant.
+        let on_top = self.mounts.newest(|other| other.at == mount.at);
+        if let Some(other) = on_top.filter(|other| other.filesystem != mount.filesystem) {
+            let message =
+                format!("{what}: {} is mounted over {}: unmount it first", other.mountable, mount.mountable);
+            return Err(Failure::errno(Errno::EBUSY, message));
+        }
+        let path = self.path_of_mount(mount)?;
         self.nodes.suspend(mount.filesystem).map_err(|errno| Failure::errno(errno, &what))?;
         let deadline = Instant::now() + BUSY_TIMEOUT;
         let result = loop {
@@ -270,6 +278,24 @@ impl Server {
                 .map_err(|error| Failure::io(&error, format_args!("flush {name}")))
         }))
     }
+}
+
+/// Gives the flags of a mount, which a remount sets anew: those not given would be taken away.
+fn flags_of_mount(path: &Path) -> rustix::io::Result<MountFlags> {
+    let now = rustix::fs::statvfs(path)?.f_flag;
+    let mut flags = MountFlags::NODEV;
+    for (set, flag) in [
+        (StatVfsMountFlags::RDONLY, MountFlags::RDONLY),
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::SYNCHRONOUS, MountFlags::SYNCHRONOUS),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+    ] {
+        flags.set(flag, now.contains(set));
+    }
+    Ok(flags)
 }
 
 /// Has all steps done, also those behind one that fails; fails with the first failure and logs the others.
@@ -356,6 +382,45 @@ mod tests {
         assert_eq!(server.mountpoints().unwrap(), Table(Vec::new()));
         let remount = server.remount(&at("/"), &RemountOptions { rw: Some(true) });
         assert_eq!(remount.unwrap_err().errno, Some(Errno::EINVAL));
+    }
+
+    #[test]
+    fn a_remount_keeps_the_other_flags() {
+        let (directory, server) = server();
+        let target = directory.path().join("mounted");
+        std::fs::create_dir(&target).unwrap();
+        let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NOATIME;
+        if let Err(error) = rustix::mount::mount("none", &target, "tmpfs", flags, None) {
+            eprintln!("tmpfs cannot be mounted ({error}): it is not tried");
+            return;
+        }
+        let filesystem = server.serve_nodes_of(&target).unwrap();
+        let mountable = Mountable::new(b"/dev/sda1").unwrap();
+        let mount = Mount { mountable, device: "/dev/sda1".into(), at: at("/mounted"), filesystem };
+        server.mounts.add(mount.clone());
+        for is_writable in [false, true] {
+            server.remount(&mount.at, &RemountOptions { rw: Some(is_writable) }).unwrap();
+            assert_eq!(flags_of_mount(&target).unwrap().contains(MountFlags::RDONLY), !is_writable);
+            assert!(flags_of_mount(&target).unwrap().contains(flags));
+        }
+        server.unmount(&mount, UnmountFlags::empty()).unwrap();
+        assert_eq!(server.mounts.newest(|_| true), None);
+    }
+
+    #[test]
+    fn the_lower_of_two_mounts_on_a_path_is_not_unmounted() {
+        let (_directory, server) = server();
+        let mount = |device: &str, filesystem| Mount {
+            mountable: Mountable::new(device.as_bytes()).unwrap(),
+            device: device.into(),
+            at: at("/"),
+            filesystem,
+        };
+        server.mounts.add(mount("/dev/sda1", 100));
+        server.mounts.add(mount("/dev/sdb1", 101));
+        let refused = server.unmount(&mount("/dev/sda1", 100), UnmountFlags::empty()).unwrap_err();
+        assert_eq!(refused.errno, Some(Errno::EBUSY));
+        assert!(refused.message.contains("/dev/sdb1 is mounted over /dev/sda1"), "{}", refused.message);
     }
 
     #[test]
