@@ -188,6 +188,17 @@ record! {
 }
 
 record! {
+    /// A directory that was listed in one call.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    pub struct DirectoryListing {
+        /// The entries, in the order of the file system.
+        pub entries: Vec<DirectoryEntry>,
+        /// When there are more, the open directory, whose listing goes on after the last entry's cookie.
+        pub handle: Option<u64>,
+    }
+}
+
+record! {
     /// A file system's sizes, as statvfs(3) gives them and in the order of the protocol.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct StatVfs {

@@ -95,6 +95,7 @@ fn a_length_of_four_gigabytes_is_refused_by_every_type_that_begins_with_one() {
     refuse::<MountableOrPath>(most);
     refuse::<Failure>(most);
     refuse::<DirectoryPage>(most);
+    refuse::<DirectoryListing>(most);
     refuse::<Xattr>(most);
     refuse::<Utsname>(most);
 }

@@ -87,6 +87,7 @@ round_trips! {
     created_files_come_back: strategies::created();
     directory_entries_come_back: strategies::directory_entry();
     directory_pages_come_back: strategies::directory_page();
+    directory_listings_come_back: strategies::directory_listing();
     file_system_sizes_come_back: strategies::fixed::<StatVfs>();
     file_attributes_come_back: strategies::fixed::<StatNs>();
     dirents_come_back: strategies::dirent();
@@ -184,6 +185,7 @@ hostile!(
     TimeChange,
     Created,
     DirectoryPage,
+    DirectoryListing,
     Vec<Dirent>,
     Vec<Xattr>,
     Vec<Partition>,

@@ -281,7 +281,7 @@ fn changes_are_optional_values() {
 }
 
 #[test]
-fn a_directory_page_is_a_list_of_entries() {
+fn a_directory_page_and_a_listing_are_lists_of_entries() {
     let vanished = DirectoryEntry {
         name: FileName::try_from("a").unwrap(),
         cookie: 2,
@@ -298,6 +298,12 @@ fn a_directory_page_is_a_list_of_entries() {
     let vanished_fields = vec![string(b'a'), hyper(2), int(0), int(0), int(0)];
     let name_and_cookie = vec![string(b'a'), hyper(2), int(1)];
     let link_fields = [name_and_cookie, entry_fields(), vec![int(1), string(b'd'), int(1)]].concat();
-    let page = DirectoryPage { entries: vec![vanished, link] };
-    assert_fields(page, &[vec![int(2)], vanished_fields, link_fields].concat());
+    let entries = vec![vanished, link];
+    let fields = [vec![int(2)], vanished_fields, link_fields].concat();
+    assert_fields(DirectoryPage { entries: entries.clone() }, &fields);
+    // A listing says behind them whether there is more.
+    let whole = DirectoryListing { entries: entries.clone(), handle: None };
+    assert_fields(whole, &[&fields[..], &[int(0)]].concat());
+    let beginning = DirectoryListing { entries, handle: Some(9) };
+    assert_fields(beginning, &[&fields[..], &[int(1), hyper(9)]].concat());
 }

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use errno_map::Errno;
 use guestfs_api::procedures::nodes::{self, NodesLayer};
-use guestfs_api::records::{DirectoryEntry, DirectoryPage, NodeAttributes, NodeChanges, NodeRecord};
+use guestfs_api::records::{
+    DirectoryEntry, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeRecord,
+};
 use guestfs_api::values::ByteString;
 use guestfs_api::{AsErrno, Failure, Procedures};
 use lru::LruCache;
@@ -146,6 +148,19 @@ where
             self.learn_entry(changes, listed);
         }
         Ok(page)
+    }
+
+    fn node_list(
+        &self,
+        directories: &[NodeRecord],
+        bytes_max: u32,
+    ) -> Result<Vec<DirectoryListing>, N::Error> {
+        let changes = self.changes();
+        let listings = self.nodes.node_list(directories, bytes_max)?;
+        for listed in listings.iter().flat_map(|listing| &listing.entries) {
+            self.learn_entry(changes, listed);
+        }
+        Ok(listings)
     }
 
     fn node_readlink(&self, node: &NodeRecord) -> Result<ByteString, N::Error> {

@@ -1,6 +1,6 @@
 //! Lists directories: a large part from the guest at a time, handed to the kernel in the small parts it asks for.
 //!
-//! The guest's directory is opened when the first part is needed: one the kernel has in its own cache never is.
+//! The guest is asked when the first part is needed: for a directory the kernel has in its own cache it never is.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,6 +31,7 @@ struct Listing {
     entries: VecDeque<DirectoryEntry>,
     /// The place in the directory that `entries` continues.
     place: u64,
+    /// Whether nothing comes after `entries`.
     is_at_end: bool,
     /// The count of changes when `entries` were asked for.
     changes: u64,
@@ -111,8 +112,11 @@ impl<N: GuestNodes> Files<N> {
         }
         listing.changes = changes;
         let mut has_given = !relatives.is_empty();
-        while !listing.is_at_end {
+        loop {
             if listing.entries.is_empty() {
+                if listing.is_at_end {
+                    return Ok(());
+                }
                 match self.fetch(&directory.node, &mut listing) {
                     Ok(()) => {}
                     // What was given before counts; the next call meets the error again.
@@ -129,7 +133,6 @@ impl<N: GuestNodes> Files<N> {
                 listing.entries.pop_front();
             }
         }
-        Ok(())
     }
 
     /// Brings a directory to the disk.
@@ -169,10 +172,18 @@ impl<N: GuestNodes> Files<N> {
         is_full
     }
 
-    /// Gets the next part from the guest.
+    /// Gets the next part from the guest. The first one is mostly all there is, and needs no open directory.
     fn fetch(&self, node: &NodeRecord, listing: &mut Listing) -> Result<(), Errno> {
-        let handle = self.guest_directory(node, listing)?;
         let bytes_max = if self.is_read_only() { PAGE_BYTES_READ_ONLY } else { PAGE_BYTES_READ_WRITE };
+        if listing.place == 0 && listing.guest_handle.is_none() {
+            let listings = self.nodes.node_list(std::slice::from_ref(node), bytes_max).map_err(errno)?;
+            let first = listings.into_iter().next().ok_or(Errno::EIO)?;
+            listing.guest_handle = first.handle;
+            listing.is_at_end = first.handle.is_none();
+            listing.entries = first.entries.into();
+            return Ok(());
+        }
+        let handle = self.guest_directory(node, listing)?;
         let page = self.nodes.node_readdir(handle, listing.place, bytes_max).map_err(errno)?;
         listing.is_at_end = page.entries.is_empty();
         listing.entries = page.entries.into();

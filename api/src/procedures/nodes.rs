@@ -7,7 +7,8 @@
 use guestfs_api_macros::procedures;
 
 use crate::records::{
-    Created, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner, StatVfs,
+    Created, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner,
+    StatVfs,
 };
 use crate::values::{ByteString, FileName};
 
@@ -214,4 +215,15 @@ pub trait Nodes {
     /// Writes the whole file system that holds `node` to its disk.
     #[procedure(100_030)]
     fn node_syncfs(&self, node: &NodeRecord) -> Result<(), Self::Error>;
+
+    /// Lists directories without opening them first and without setting their times of access: as many of `directories`,
+    /// in their order, as fit wholly in `bytes_max` bytes on the wire. The first one is listed in any case: when it does
+    /// not fit, its beginning, with at least one entry, and it stays open for [`Nodes::node_readdir`] and
+    /// [`Nodes::node_release`]. Fails when the first one cannot be listed; a later one that cannot ends the list.
+    #[procedure(100_034)]
+    fn node_list(
+        &self,
+        directories: &[NodeRecord],
+        bytes_max: u32,
+    ) -> Result<Vec<DirectoryListing>, Self::Error>;
 }

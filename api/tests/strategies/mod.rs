@@ -129,6 +129,11 @@ prop_compose! {
     }
 }
 
+pub fn directory_listing() -> impl Strategy<Value = DirectoryListing> {
+    (vec(directory_entry(), 0..4), option::of(any::<u64>()))
+        .prop_map(|(entries, handle)| DirectoryListing { entries, handle })
+}
+
 pub fn directory_page() -> impl Strategy<Value = DirectoryPage> {
     vec(directory_entry(), 0..4).prop_map(|entries| DirectoryPage { entries })
 }

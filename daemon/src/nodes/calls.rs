@@ -7,11 +7,12 @@ use std::path::PathBuf;
 
 use guestfs_api::procedures::nodes::{Nodes, TRANSFER_BYTES_MAX, open_flags};
 use guestfs_api::records::{
-    Created, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner, StatVfs,
+    Created, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner,
+    StatVfs,
 };
 use guestfs_api::values::{ByteString, FileName};
 use guestfs_api::{Errno, Failure, Procedures};
-use rustix::fs::{FallocateFlags, FileType, OFlags, SeekFrom, XattrFlags};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom, XattrFlags};
 
 use super::attributes::stat_vfs;
 use super::filesystem::own_id;
@@ -89,7 +90,7 @@ impl Nodes for Server {
             return Err(Failure::errno(Errno::EINVAL, "open: exclusive is for create"));
         }
         let flags = kernel_flags(flags)?;
-        let (filesystem, file) = self.nodes.open(node, FileType::RegularFile, flags, "open")?;
+        let (filesystem, file) = self.nodes.open_file(node, flags, "open")?;
         self.nodes.keep(OpenFile::file(node.clone(), filesystem, file))
     }
 
@@ -157,14 +158,16 @@ impl Nodes for Server {
     }
 
     fn node_opendir(&self, directory: &NodeRecord) -> Result<u64> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY;
-        let (filesystem, file) = self.nodes.open(directory, FileType::Directory, flags, "opendir")?;
-        self.nodes.keep(OpenFile::directory(directory.clone(), filesystem, file))
+        self.nodes.keep(self.nodes.open_directory(directory, OFlags::empty(), "opendir")?)
     }
 
     fn node_readdir(&self, handle: u64, cookie: u64, bytes_max: u32) -> Result<DirectoryPage> {
         let open = self.nodes.opened(handle, "readdir")?;
         self.nodes.read_directory(&open, cookie, usize::try_from(bytes_max).unwrap_or(usize::MAX))
+    }
+
+    fn node_list(&self, directories: &[NodeRecord], bytes_max: u32) -> Result<Vec<DirectoryListing>> {
+        self.nodes.list_directories(directories, usize::try_from(bytes_max).unwrap_or(usize::MAX))
     }
 
     fn node_mknod(

@@ -316,7 +316,7 @@ impl NodeServer {
                 result => return result.map_err(fail),
             }
         }
-        let (_, file) = self.open(node, FileType::RegularFile, OFlags::WRONLY, "setattr")?;
+        let (_, file) = self.open_file(node, OFlags::WRONLY, "setattr")?;
         rustix::fs::ftruncate(file, size).map_err(fail)
     }
 }

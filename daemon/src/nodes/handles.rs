@@ -34,7 +34,7 @@ impl OpenFile {
 
     /// Keeps an open directory.
     pub fn directory(node: NodeRecord, filesystem: Arc<Filesystem>, file: OwnedFd) -> OpenFile {
-        OpenFile { node, filesystem, file, position: Some(Mutex::default()) }
+        OpenFile { node, filesystem, file, position: Some(Mutex::new(Position::beginning())) }
     }
 }
 

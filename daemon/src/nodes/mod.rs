@@ -9,6 +9,7 @@ mod changes;
 mod filesystem;
 mod handles;
 mod inode_number;
+mod listing;
 mod own;
 mod readdir;
 
@@ -206,11 +207,32 @@ impl NodeServer {
         Ok(Directory { own: own_id(&node.handle).ok(), filesystem, file })
     }
 
-    /// Opens the content of a regular file, or a directory.
+    /// Opens the content of a regular file.
+    fn open_file(
+        &self,
+        node: &NodeRecord,
+        flags: OFlags,
+        operation: &str,
+    ) -> Result<(Arc<Filesystem>, OwnedFd), Failure> {
+        let (filesystem, file) = self.open(node, flags, operation)?;
+        let stat = attributes::stat(&file).map_err(|error| failed(error, operation))?;
+        match FileType::from_raw_mode(stat.stx_mode.into()) {
+            FileType::RegularFile => Ok((filesystem, file)),
+            FileType::Directory => Err(Failure::errno(Errno::EISDIR, operation)),
+            _ => Err(Failure::errno(Errno::EINVAL, operation)),
+        }
+    }
+
+    /// Opens a directory to list it.
+    fn open_directory(&self, node: &NodeRecord, flags: OFlags, operation: &str) -> Result<OpenFile, Failure> {
+        let flags = flags | OFlags::RDONLY | OFlags::DIRECTORY;
+        let (filesystem, file) = self.open(node, flags, operation)?;
+        Ok(OpenFile::directory(node.clone(), filesystem, file))
+    }
+
     fn open(
         &self,
         node: &NodeRecord,
-        kind: FileType,
         flags: OFlags,
         operation: &str,
     ) -> Result<(Arc<Filesystem>, OwnedFd), Failure> {
@@ -222,14 +244,7 @@ impl NodeServer {
             },
             opened => opened,
         };
-        let file = opened.map_err(|error| failed(error, operation))?;
-        let stat = attributes::stat(&file).map_err(|error| failed(error, operation))?;
-        match (FileType::from_raw_mode(stat.stx_mode.into()), kind) {
-            (found, wanted) if found == wanted => Ok((filesystem, file)),
-            (FileType::Directory, _) => Err(Failure::errno(Errno::EISDIR, operation)),
-            (_, FileType::Directory) => Err(Failure::errno(Errno::ENOTDIR, operation)),
-            _ => Err(Failure::errno(Errno::EINVAL, operation)),
-        }
+        Ok((filesystem, opened.map_err(|error| failed(error, operation))?))
     }
 
     /// Gives a node's attributes.

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use guestfs_api::records::{DirectoryEntry, DirectoryPage};
 use guestfs_api::values::{ByteString, FileName};
 use guestfs_api::{Errno, Failure};
-use rustix::fs::{FileType, RawDir, SeekFrom};
+use rustix::fs::{FileType, RawDir, RawDirEntry, SeekFrom};
 
 use super::filesystem::{Filesystem, own_id};
 use super::handles::OpenFile;
@@ -16,7 +16,7 @@ use crate::sys;
 use crate::sysroot::failed;
 
 /// The most bytes of one page, whatever is asked for.
-const PAGE_BYTES_MAX: usize = 1 << 20;
+pub(super) const PAGE_BYTES_MAX: usize = 1 << 20;
 
 /// What the kernel is asked for at once, in bytes. What is left over at the end of a page is read again.
 const KERNEL_BYTES_MAX: usize = 16 << 10;
@@ -25,9 +25,29 @@ const KERNEL_BYTES_MAX: usize = 16 << 10;
 const TARGET_BYTES_MAX: usize = 4096;
 
 /// Where the listing of an open directory stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Position {
     /// The cookie at which the kernel goes on; `None` when it has read further than was listed.
+    kernel: Option<u64>,
+    has_read: bool,
+}
+
+impl Position {
+    /// The beginning of a directory that was just opened.
+    pub fn beginning() -> Position {
+        Position { kernel: Some(0), has_read: false }
+    }
+}
+
+/// Entries that were listed one after the other.
+pub(super) struct Part {
+    /// The entries.
+    pub entries: Vec<DirectoryEntry>,
+    /// How long they are on the wire, in bytes, with their count.
+    pub bytes: usize,
+    /// Whether there are no more.
+    pub is_end: bool,
+    /// The cookie of the last one, when the kernel stands there.
     kernel: Option<u64>,
 }
 
@@ -39,15 +59,26 @@ impl NodeServer {
         cookie: u64,
         bytes_max: usize,
     ) -> Result<DirectoryPage, Failure> {
+        let part = self.read_part(directory, cookie, bytes_max)?;
+        Ok(DirectoryPage { entries: part.entries })
+    }
+
+    /// Lists entries of an open directory from `cookie` on, as many as fit in `bytes_max`, but at least one.
+    pub(super) fn read_part(
+        &self,
+        directory: &OpenFile,
+        cookie: u64,
+        bytes_max: usize,
+    ) -> Result<Part, Failure> {
         let fail = |error| failed(error, "read directory");
         let position = directory.position.as_ref().ok_or(Errno::ENOTDIR);
         let position = position.map_err(|errno| Failure::errno(errno, "read directory"))?;
         let mut position = position.lock();
         // The beginning is read anew each time, so that a listing shows what was made since the last one.
-        if cookie == 0 || position.kernel != Some(cookie) {
+        if position.kernel != Some(cookie) || (cookie == 0 && position.has_read) {
             rustix::fs::seek(directory, SeekFrom::Start(cookie)).map_err(fail)?;
         }
-        position.kernel = None;
+        *position = Position { kernel: None, has_read: true };
         let filesystem = &directory.filesystem;
         let _names = filesystem.own().map(|nodes| nodes.names.read());
         let own = own_id(&directory.node.handle).ok();
@@ -55,13 +86,13 @@ impl NodeServer {
         let list = || lister.list(bytes_max.min(PAGE_BYTES_MAX));
         // Extended attributes are only listed by path; the shortest path is a name in the working directory.
         let listed = if filesystem.has_xattrs() {
-            sys::in_directory(directory, list).and_then(|page| page)
+            sys::in_directory(directory, list).and_then(|part| part)
         } else {
             list()
         };
-        let (page, end) = listed.map_err(fail)?;
-        position.kernel = end;
-        Ok(page)
+        let part = listed.map_err(fail)?;
+        position.kernel = part.kernel;
+        Ok(part)
     }
 }
 
@@ -72,13 +103,12 @@ struct Lister<'a> {
 }
 
 impl Lister<'_> {
-    /// Lists entries from where the kernel stands; gives the cookie of the last one too when the kernel stands there.
-    fn list(&self, bytes_max: usize) -> rustix::io::Result<(DirectoryPage, Option<u64>)> {
+    /// Lists entries from where the kernel stands.
+    fn list(&self, bytes_max: usize) -> rustix::io::Result<Part> {
         let mut buffer = [MaybeUninit::uninit(); KERNEL_BYTES_MAX];
         let mut kernel_entries = RawDir::new(self.place.directory, &mut buffer);
-        let mut entries = Vec::new();
-        // A page begins with the number of its entries.
-        let mut bytes = 4;
+        // A list begins with the number of its entries.
+        let mut part = Part { entries: Vec::new(), bytes: 4, is_end: false, kernel: None };
         let mut last = None;
         while let Some(entry) = kernel_entries.next() {
             let entry = entry?;
@@ -88,33 +118,43 @@ impl Lister<'_> {
                 last = Some(cookie);
                 continue;
             };
-            let entry = self.entry(name, entry.file_name(), cookie);
-            bytes += encoded_bytes(&entry);
-            if bytes > bytes_max && !entries.is_empty() {
-                return Ok((DirectoryPage { entries }, None));
+            let entry = self.entry(name, &entry);
+            let bytes = part.bytes + encoded_bytes(&entry);
+            if bytes > bytes_max && !part.entries.is_empty() {
+                return Ok(part);
             }
             last = Some(cookie);
-            entries.push(entry);
+            part.bytes = bytes;
+            part.entries.push(entry);
         }
-        Ok((DirectoryPage { entries }, last))
+        Ok(Part { is_end: true, kernel: last, ..part })
     }
 
     /// Finds out all about an entry; one that vanished meanwhile only has its name.
-    fn entry(&self, name: FileName, name_text: &CStr, cookie: u64) -> DirectoryEntry {
+    fn entry(&self, name: FileName, listed: &RawDirEntry<'_>) -> DirectoryEntry {
+        let (cookie, name_text) = (listed.next_entry_cookie(), listed.file_name());
         let mut entry = DirectoryEntry { name, cookie, entry: None, link_target: None, has_xattrs: false };
+        // Before the attributes are read: it sets the time of access.
+        if matches!(listed.file_type(), FileType::Symlink | FileType::Unknown) {
+            entry.link_target = self.link_target(name_text);
+        }
         let Ok((node_entry, filesystem)) = self.nodes.examine(self.place, name_text, false) else {
-            return entry;
+            return DirectoryEntry { link_target: None, ..entry };
         };
-        if FileType::from_raw_mode(node_entry.attributes.mode) == FileType::Symlink {
-            let mut target = [MaybeUninit::uninit(); TARGET_BYTES_MAX];
-            let target = rustix::fs::readlinkat_raw(self.place.directory, name_text, &mut target);
-            entry.link_target = target.ok().and_then(|(target, _)| ByteString::new(target).ok());
+        if FileType::from_raw_mode(node_entry.attributes.mode) != FileType::Symlink {
+            entry.link_target = None;
         }
         if filesystem.has_xattrs() {
             entry.has_xattrs = has_xattrs(&filesystem, name_text);
         }
         entry.entry = Some(node_entry);
         entry
+    }
+
+    fn link_target(&self, name: &CStr) -> Option<ByteString> {
+        let mut target = [MaybeUninit::uninit(); TARGET_BYTES_MAX];
+        let (target, _) = rustix::fs::readlinkat_raw(self.place.directory, name, &mut target).ok()?;
+        ByteString::new(target).ok()
     }
 }
 

@@ -3,6 +3,7 @@
 mod attributes;
 mod directories;
 mod guest;
+mod listing;
 mod looking;
 mod making;
 mod mounted;

@@ -77,7 +77,8 @@ fn a_read_only_mount_asks_nothing_twice() {
         fs::metadata(guest.path("d/none")).unwrap_err();
     };
     let calls = || {
-        ["lookup", "getattr", "opendir", "readdir", "open", "read", "release"].map(|name| memory.calls(name))
+        ["lookup", "getattr", "opendir", "list", "readdir", "open", "read", "release"]
+            .map(|name| memory.calls(name))
     };
     // The kernel fills its cache of a directory with the second listing.
     work();

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use errno_map::Errno;
 use guestfs_api::procedures::nodes::{Nodes, open_flags};
 use guestfs_api::records::{
-    Created, DirectoryEntry, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner,
+    Created, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner,
     StatVfs, TimeChange,
 };
 use guestfs_api::values::{ByteString, FileName};
@@ -196,29 +196,32 @@ impl Nodes for Memory {
 
     fn node_readdir(&self, handle: u64, cookie: u64, bytes_max: u32) -> Result<DirectoryPage, Failure> {
         let mut state = self.enter("readdir")?;
-        let listed = state.opened(handle)?.directory()?.clone();
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for (cookie, (name, inode)) in listed.range(cookie + 1..) {
-            bytes += 200 + name.as_bytes().len();
-            if bytes > bytes_max as usize && !entries.is_empty() {
-                break;
-            }
-            let node = &state.nodes[inode];
-            let target = match &node.content {
-                Content::Link(target) => Some(ByteString::new(target).unwrap()),
-                _ => None,
-            };
-            let is_readable = !name.as_bytes().starts_with(b"unreadable");
-            entries.push(DirectoryEntry {
-                name: name.clone(),
-                cookie: *cookie,
-                entry: is_readable.then(|| state.entry(*inode)),
-                link_target: target,
-                has_xattrs: !node.xattrs.is_empty(),
-            });
-        }
+        let inode = *state.handles.get(&handle).ok_or_else(|| Failure::errno(Errno::EBADF, "readdir"))?;
+        let (entries, _) = state.list(inode, cookie, bytes_max)?;
         Ok(DirectoryPage { entries })
+    }
+
+    fn node_list(
+        &self,
+        directories: &[NodeRecord],
+        bytes_max: u32,
+    ) -> Result<Vec<DirectoryListing>, Failure> {
+        let mut state = self.enter("list")?;
+        let mut listings: Vec<DirectoryListing> = Vec::new();
+        for directory in directories {
+            let listed =
+                state.inode(directory).and_then(|inode| Ok((inode, state.list(inode, 0, bytes_max)?)));
+            match listed {
+                Ok((_, (entries, true))) => listings.push(DirectoryListing { entries, handle: None }),
+                Ok((inode, (entries, false))) if listings.is_empty() => {
+                    let handle = Some(state.open(inode));
+                    return Ok(vec![DirectoryListing { entries, handle }]);
+                }
+                Err(failure) if listings.is_empty() => return Err(failure),
+                Ok(_) | Err(_) => break,
+            }
+        }
+        Ok(listings)
     }
 
     fn node_mknod(

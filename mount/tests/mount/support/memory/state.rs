@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use errno_map::Errno;
 use guestfs_api::Failure;
-use guestfs_api::records::{NodeAttributes, NodeEntry, NodeRecord, Owner, Time};
-use guestfs_api::values::FileName;
+use guestfs_api::records::{DirectoryEntry, NodeAttributes, NodeEntry, NodeRecord, Owner, Time};
+use guestfs_api::values::{ByteString, FileName};
 
 /// The unit in which files have space or holes, in bytes.
 pub const BLOCK: u64 = 4096;
@@ -129,6 +129,39 @@ impl Node {
 }
 
 impl State {
+    /// Lists a directory from `cookie` on; says whether that is all there is.
+    pub fn list(
+        &mut self,
+        inode: u64,
+        cookie: u64,
+        bytes_max: u32,
+    ) -> Result<(Vec<DirectoryEntry>, bool), Failure> {
+        let node = self.nodes.get_mut(&inode).ok_or_else(|| Failure::errno(Errno::ESTALE, "list"))?;
+        let listed = node.directory()?.clone();
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for (cookie, (name, inode)) in listed.range(cookie + 1..) {
+            bytes += 200 + name.as_bytes().len();
+            if bytes > bytes_max as usize && !entries.is_empty() {
+                return Ok((entries, false));
+            }
+            let node = &self.nodes[inode];
+            let target = match &node.content {
+                Content::Link(target) => Some(ByteString::new(target).unwrap()),
+                _ => None,
+            };
+            let is_readable = !name.as_bytes().starts_with(b"unreadable");
+            entries.push(DirectoryEntry {
+                name: name.clone(),
+                cookie: *cookie,
+                entry: is_readable.then(|| self.entry(*inode)),
+                link_target: target,
+                has_xattrs: !node.xattrs.is_empty(),
+            });
+        }
+        Ok((entries, true))
+    }
+
     pub fn inode(&self, node: &NodeRecord) -> Result<u64, Failure> {
         let inode = node.handle.as_ref().try_into().map(u64::from_be_bytes).unwrap_or(0);
         if self.nodes.contains_key(&inode) { Ok(inode) } else { fail(Errno::ESTALE) }
