@@ -1,5 +1,7 @@
 # make demo     mounts a sample guest disk and copies a file out of it, step by step
 # make test     runs every test
+# make bench    compares with the stock guestmount and a native mount, and writes bench/RESULTS.md (root: all of it)
+# make bench-growth  measures guests of up to a million files, and writes its part of bench/RESULTS.md
 # make          builds the programs into target/dist
 # make install  puts them under PREFIX (default /usr/local)
 # All of them install what is missing first, and are quiet about what is already done.
@@ -12,7 +14,7 @@ DIST := $(TARGET_DIR)/dist
 PREFIX := /usr/local
 PROGRAMS := guestmount guestunmount guestfs-appliance
 
-.PHONY: build demo test check install clean setup
+.PHONY: build demo bench bench-growth test check install clean setup
 
 build: setup
 	@scripts/build "$(TARGET_DIR)" "$(TARGET)"
@@ -27,6 +29,20 @@ test:
 	@scripts/setup test
 	@scripts/build "$(TARGET_DIR)" "$(TARGET)"
 	@scripts/test "$(TARGET_DIR)"
+
+BENCH_OPTIONS :=
+BENCH = "$(TARGET_DIR)/release/guestfs-bench" --programs "$(DIST)" --folder "$(TARGET_DIR)/bench" \
+	--results bench/RESULTS.md
+
+bench: build
+	@scripts/setup bench
+	@$(CARGO) build --release --quiet -p guestfs-bench
+	@$(BENCH) --json "$(TARGET_DIR)/bench/comparison.json" compare $(BENCH_OPTIONS)
+
+bench-growth: build
+	@scripts/setup bench
+	@$(CARGO) build --release --quiet -p guestfs-bench
+	@$(BENCH) --json "$(TARGET_DIR)/bench/growth.json" growth $(BENCH_OPTIONS)
 
 check:
 	$(CARGO) fmt --all --check

@@ -1,0 +1,95 @@
+//! The machine a run was made on and the versions of what took part.
+
+use std::fs;
+
+use serde::Serialize;
+
+use crate::process::{Runner, tool};
+
+/// What the figures depend on besides the code.
+#[derive(Debug, Clone, Serialize)]
+pub struct Machine {
+    /// The day of the run, UTC.
+    pub date: String,
+    /// The processor's name.
+    pub processor: String,
+    /// How many processors there are.
+    pub processors: usize,
+    /// Memory in GiB.
+    pub memory_gib: u64,
+    /// Whether the processor can run virtual machines itself; if not, QEMU emulates.
+    pub has_virtualisation: bool,
+    /// Programs and their versions.
+    pub versions: Vec<(String, String)>,
+}
+
+impl Machine {
+    /// Looks at this machine. What cannot be found out is called unknown.
+    pub fn look(runner: &Runner) -> Machine {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let unknown = || "unknown".to_owned();
+        let first_line = |program: &str, arguments: &[&str]| {
+            let finished = runner.run(tool(program).args(arguments)).ok();
+            finished
+                .and_then(|finished| finished.output.lines().next().map(str::to_owned))
+                .unwrap_or_else(unknown)
+        };
+        let versions = [
+            ("kernel", first_line("uname", &["-r"])),
+            ("QEMU", first_line("qemu-system-x86_64", &["--version"])),
+            ("fio", first_line("fio", &["--version"])),
+            ("rsync", first_line("rsync", &["--version"])),
+        ];
+        Machine {
+            date: first_line("date", &["-u", "+%Y-%m-%d"]),
+            processor: field(&cpuinfo, "model name").unwrap_or_else(unknown),
+            processors: std::thread::available_parallelism().map_or(1, usize::from),
+            memory_gib: field(&meminfo, "MemTotal").and_then(|text| gibibytes(&text)).unwrap_or(0),
+            has_virtualisation: field(&cpuinfo, "flags")
+                .is_some_and(|flags| flags.split_whitespace().any(|flag| flag == "vmx" || flag == "svm")),
+            versions: versions.map(|(name, version)| (name.to_owned(), version)).to_vec(),
+        }
+    }
+
+    /// Tells it in one paragraph.
+    pub fn describe(&self) -> String {
+        let Machine { date, processor, processors, memory_gib, .. } = self;
+        let virtualisation = if self.has_virtualisation {
+            "hardware virtualisation"
+        } else {
+            "no hardware virtualisation: emulation for all"
+        };
+        let versions: Vec<String> =
+            self.versions.iter().map(|(name, version)| format!("{name}: {version}")).collect();
+        format!(
+            "{date}, {processors} x {processor}, {memory_gib} GiB, {virtualisation}. {}.",
+            versions.join("; ")
+        )
+    }
+}
+
+fn field(text: &str, name: &str) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (found, value) = line.split_once(':')?;
+        (found.trim() == name).then(|| value.trim().to_owned())
+    })
+}
+
+fn gibibytes(memory: &str) -> Option<u64> {
+    let kibibytes: u64 = memory.strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes.div_ceil(1 << 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let text = "model\t\t: 85\nmodel name\t: Some CPU @ 2 GHz\nMemTotal:       24657076 kB\n";
+        assert_eq!(field(text, "model name").unwrap(), "Some CPU @ 2 GHz");
+        assert_eq!(field(text, "name"), None);
+        assert_eq!(gibibytes(&field(text, "MemTotal").unwrap()), Some(24));
+    }
+}
