@@ -122,6 +122,8 @@ fn a_count_of_four_billion_is_refused_for_every_list() {
     refuse_list::<Mountable>();
     refuse_list::<NodeRecord>();
     refuse_list::<DirectoryEntry>();
+    refuse_list::<NodeMap>();
+    refuse_list::<FileExtent>();
     refuse_list::<StatNs>();
     refuse_list::<Dirent>();
     refuse_list::<Xattr>();
@@ -163,6 +165,8 @@ fn a_list_takes_at_most_sixteen_times_the_memory_of_its_message() {
     check::<Mountable>();
     check::<NodeRecord>();
     check::<DirectoryEntry>();
+    check::<NodeMap>();
+    check::<FileExtent>();
     check::<StatNs>();
     check::<Dirent>();
     check::<Xattr>();

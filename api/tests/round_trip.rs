@@ -88,6 +88,7 @@ round_trips! {
     directory_entries_come_back: strategies::directory_entry();
     directory_pages_come_back: strategies::directory_page();
     directory_listings_come_back: strategies::directory_listing();
+    maps_come_back: strategies::node_map();
     file_system_sizes_come_back: strategies::fixed::<StatVfs>();
     file_attributes_come_back: strategies::fixed::<StatNs>();
     dirents_come_back: strategies::dirent();
@@ -186,6 +187,7 @@ hostile!(
     Created,
     DirectoryPage,
     DirectoryListing,
+    Vec<NodeMap>,
     Vec<Dirent>,
     Vec<Xattr>,
     Vec<Partition>,

@@ -307,3 +307,16 @@ fn a_directory_page_and_a_listing_are_lists_of_entries() {
     let beginning = DirectoryListing { entries, handle: Some(9) };
     assert_fields(beginning, &[&fields[..], &[int(1), hyper(9)]].concat());
 }
+
+#[test]
+fn a_map_is_a_reason_or_zero_and_the_map() {
+    let extents = vec![
+        FileExtent { offset: 1, length: 2, disk_offset: Some(3) },
+        FileExtent { offset: 4, length: 5, disk_offset: None },
+    ];
+    let map = NodeMap::Known(FileMap { size: 7, drive: 8, extents });
+    let extent_fields = vec![hyper(1), hyper(2), int(1), hyper(3), hyper(4), hyper(5), int(0)];
+    assert_fields(map, &[vec![int(0), hyper(7), int(8), int(2)], extent_fields].concat());
+    assert_fields(NodeMap::Unknown(WhyUnknown::NoRoom), &[int(7)]);
+    assert!(NodeMap::from_xdr(&[0, 0, 0, 8]).is_err());
+}

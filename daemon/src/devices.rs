@@ -3,6 +3,8 @@
 //!
 //! The kernel's lists are read anew for each question, so that disks and partitions that come and go need no notice.
 
+mod place;
+
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -13,6 +15,8 @@ use guestfs_api::values::DeviceName;
 use guestfs_api::{Errno, Failure};
 
 use crate::init::tools_image;
+
+pub use self::place::DiskRange;
 
 /// What the kernel calls disks, by driver; further names (loop, dm, md, ram) are not disks that were added.
 const DISK_PREFIXES: [&str; 4] = ["sd", "vd", "hd", "nvme"];
@@ -383,6 +387,21 @@ mod tests {
         fs::write(machine.directory.path().join("dev/text"), "").unwrap();
         let failure = machine.devices.resolve(&device("/dev/text")).unwrap_err();
         assert_eq!(failure.errno, Some(Errno::ENOTBLK));
+    }
+
+    #[test]
+    fn a_partition_lies_on_the_disk_with_its_target() {
+        let machine = Machine::new();
+        let disk = machine.add("sdb", "target0:0:3/0:0:3:0", &[1, 2]);
+        fs::write(disk.join("size"), "100\n").unwrap();
+        fs::write(disk.join("sdb2/start"), "34\n").unwrap();
+        fs::write(disk.join("sdb2/size"), "5\n").unwrap();
+        machine.add("vdb", "virtio4", &[]);
+        let place = |name| machine.devices.place(name);
+        assert_eq!(place("sdb"), Some(DiskRange { drive: 3, start: 0, length: 51_200 }));
+        assert_eq!(place("sdb2"), Some(DiskRange { drive: 3, start: 17_408, length: 2_560 }));
+        assert_eq!(place("sdb1"), None, "it does not say where it begins");
+        assert_eq!((place("sdb20"), place("vdb"), place("dm-0")), (None, None, None));
     }
 
     #[test]

@@ -125,6 +125,74 @@ pub enum BlockDeviceNumber {
     Bytes,
 }
 
+/// Where a file's driver has a part of it (struct fiemap_extent in linux/fiemap.h).
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct KernelExtent {
+    /// Where it begins in the file, in bytes.
+    pub logical: u64,
+    /// Where it begins on the file system's device, in bytes.
+    pub physical: u64,
+    /// In bytes.
+    pub length: u64,
+    _reserved: [u64; 2],
+    /// What is special about it (FIEMAP_EXTENT_...).
+    pub flags: u32,
+    _reserved_too: [u32; 3],
+}
+
+impl KernelExtent {
+    /// Puts an extent together.
+    pub fn new(logical: u64, physical: u64, length: u64, flags: u32) -> KernelExtent {
+        KernelExtent { logical, physical, length, flags, ..KernelExtent::default() }
+    }
+
+    /// Gives where it ends in the file.
+    pub fn end(&self) -> u64 {
+        self.logical.saturating_add(self.length)
+    }
+}
+
+/// Asks where the bytes of a file from `start` on are, as far as `extents` has room; gives those that were found.
+pub fn file_extents<const N: usize>(
+    file: impl AsFd,
+    start: u64,
+    length: u64,
+    extents: &mut [KernelExtent; N],
+) -> Result<&[KernelExtent]> {
+    /// The argument of FS_IOC_FIEMAP (struct fiemap).
+    #[repr(C)]
+    struct Request<const N: usize> {
+        start: u64,
+        length: u64,
+        flags: u32,
+        found: u32,
+        count: u32,
+        reserved: u32,
+        extents: [KernelExtent; N],
+    }
+    let count = u32::try_from(N).map_err(|_| Errno::INVAL)?;
+    let mut request = Request { start, length, flags: 0, found: 0, count, reserved: 0, extents: *extents };
+    ioctl_with_pointer(file.as_fd(), FS_IOC_FIEMAP, (&raw mut request).cast())?;
+    *extents = request.extents;
+    let found = usize::try_from(request.found).unwrap_or(usize::MAX);
+    Ok(&extents[..found.min(N)])
+}
+
+/// Gives the bytes in a block, as [`file_block`] counts them.
+pub fn file_block_bytes(file: impl AsFd) -> Result<u32> {
+    let mut bytes: c_int = 0;
+    ioctl_with_pointer(file.as_fd(), FIGETBSZ, (&raw mut bytes).cast())?;
+    u32::try_from(bytes).map_err(|_| Errno::INVAL)
+}
+
+/// Asks where a block of a file is: a block of the file system's device, 0 for none.
+pub fn file_block(file: impl AsFd, block: u64) -> Result<u64> {
+    let mut number = c_int::try_from(block).map_err(|_| Errno::OVERFLOW)?;
+    ioctl_with_pointer(file.as_fd(), FIBMAP, (&raw mut number).cast())?;
+    u64::try_from(number).map_err(|_| Errno::OVERFLOW)
+}
+
 /// Asks a block device.
 pub fn block_device_number(device: impl AsFd, question: BlockDeviceNumber) -> Result<u64> {
     let (request, is_long) = match question {
@@ -193,7 +261,10 @@ struct BtrfsVolumeArguments {
     name: [u8; BTRFS_PATH_BYTES],
 }
 
-// Numbers from linux/fs.h, linux/loop.h and linux/btrfs.h, which libc does not have.
+// Numbers from linux/fs.h, linux/fiemap.h, linux/loop.h and linux/btrfs.h, which libc does not have.
+const FIBMAP: libc::Ioctl = 1;
+const FIGETBSZ: libc::Ioctl = 2;
+const FS_IOC_FIEMAP: libc::Ioctl = 0xc020_660b;
 const BLKROSET: libc::Ioctl = 0x125d;
 const BLKROGET: libc::Ioctl = 0x125e;
 const BLKRRPART: libc::Ioctl = 0x125f;

@@ -7,8 +7,8 @@
 use guestfs_api_macros::procedures;
 
 use crate::records::{
-    Created, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner,
-    StatVfs,
+    Created, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeMap, NodeRecord,
+    Owner, StatVfs,
 };
 use crate::values::{ByteString, FileName};
 
@@ -34,6 +34,9 @@ pub mod open_flags {
 
 /// The most bytes one [`Nodes::node_read`] or [`Nodes::node_write`] moves: leaves room in a message of 4 MiB.
 pub const TRANSFER_BYTES_MAX: u32 = 1 << 20;
+
+/// The most nodes one [`Nodes::node_maps`] takes.
+pub const MAPPED_NODES_MAX: usize = 1024;
 
 /// Files, directories and attributes by node.
 #[procedures(layer = NodesLayer)]
@@ -215,6 +218,11 @@ pub trait Nodes {
     /// Writes the whole file system that holds `node` to its disk.
     #[procedure(100_030)]
     fn node_syncfs(&self, node: &NodeRecord) -> Result<(), Self::Error>;
+
+    /// Says where on the disks the contents of files lie, for each of up to [`MAPPED_NODES_MAX`] nodes. Only what lies
+    /// on a file system that is mounted read-only has a map.
+    #[procedure(100_033)]
+    fn node_maps(&self, nodes: &[NodeRecord]) -> Result<Vec<NodeMap>, Self::Error>;
 
     /// Lists directories without opening them first and without setting their times of access: as many of `directories`,
     /// in their order, as fit wholly in `bytes_max` bytes on the wire. The first one is listed in any case: when it does

@@ -138,6 +138,19 @@ pub fn directory_page() -> impl Strategy<Value = DirectoryPage> {
     vec(directory_entry(), 0..4).prop_map(|entries| DirectoryPage { entries })
 }
 
+pub fn node_map() -> impl Strategy<Value = NodeMap> {
+    let known = (any::<u64>(), any::<u32>(), vec(file_extent(), 0..4))
+        .prop_map(|(size, drive, extents)| NodeMap::Known(FileMap { size, drive, extents }));
+    let reasons = vec![WhyUnknown::NotAFile, WhyUnknown::Writable, WhyUnknown::Device, WhyUnknown::NoRoom];
+    prop_oneof![known, proptest::sample::select(reasons).prop_map(NodeMap::Unknown)]
+}
+
+prop_compose! {
+    fn file_extent()(offset: u64, length: u64, disk_offset: Option<u64>) -> FileExtent {
+        FileExtent { offset, length, disk_offset }
+    }
+}
+
 prop_compose! {
     pub fn dirent()(ino: i64, ftyp: i32, name in byte_string()) -> Dirent {
         Dirent { ino, ftyp, name }

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use guestfs_api::procedures::nodes::{Nodes, TRANSFER_BYTES_MAX, open_flags};
 use guestfs_api::records::{
-    Created, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner,
-    StatVfs,
+    Created, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeMap, NodeRecord,
+    Owner, StatVfs,
 };
 use guestfs_api::values::{ByteString, FileName};
 use guestfs_api::{Errno, Failure, Procedures};
@@ -304,6 +304,10 @@ impl Nodes for Server {
         self.turns.about_to_wait();
         let synced = filesystem.root().and_then(|root| rustix::fs::syncfs(&*root));
         synced.map_err(|error| failed(error, "syncfs"))
+    }
+
+    fn node_maps(&self, nodes: &[NodeRecord]) -> Result<Vec<NodeMap>> {
+        self.map_nodes(nodes)
     }
 }
 

@@ -3,16 +3,17 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use guestfs_api::records::NodeRecord;
+use guestfs_api::records::{NodeRecord, WhyUnknown};
 use parking_lot::RwLock;
 use rustix::fs::{Mode, OFlags, Statx};
 use rustix::io::{Errno, Result};
 
 use super::attributes;
 use super::inode_number::{self, Hash};
+use super::maps::Ground;
 use super::own::{Inodes, OwnNodes, ROOT};
 use crate::sys::{self, FileHandle};
 use crate::sysroot::proc_path;
@@ -38,6 +39,8 @@ pub struct Filesystem {
     /// The root, open for reading; `None` while it is tried to unmount the file system. Held for single looks.
     root: RwLock<Option<Arc<OwnedFd>>>,
     naming: Naming,
+    /// Where it lies on the disks, once somebody has asked.
+    pub(super) ground: OnceLock<std::result::Result<Ground, WhyUnknown>>,
     is_btrfs: bool,
     /// In a btrfs, the subvolume that is mounted.
     subvolume: u64,
@@ -88,6 +91,7 @@ impl Filesystem {
             mount: stat.stx_mnt_id,
             root: RwLock::new(Some(Arc::new(root))),
             naming,
+            ground: OnceLock::new(),
             is_btrfs,
             subvolume,
             has_xattrs: AtomicBool::new(true),

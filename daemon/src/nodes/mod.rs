@@ -10,6 +10,7 @@ mod filesystem;
 mod handles;
 mod inode_number;
 mod listing;
+mod maps;
 mod own;
 mod readdir;
 

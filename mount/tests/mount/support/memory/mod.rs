@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use errno_map::Errno;
 use guestfs_api::procedures::nodes::{Nodes, open_flags};
 use guestfs_api::records::{
-    Created, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner,
-    StatVfs, TimeChange,
+    Created, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeMap, NodeRecord,
+    Owner, StatVfs, TimeChange, WhyUnknown,
 };
 use guestfs_api::values::{ByteString, FileName};
 use guestfs_api::{Failure, Procedures};
@@ -443,5 +443,10 @@ impl Nodes for Memory {
 
     fn node_syncfs(&self, _node: &NodeRecord) -> Result<(), Failure> {
         self.enter("syncfs").map(|_| ())
+    }
+
+    fn node_maps(&self, nodes: &[NodeRecord]) -> Result<Vec<NodeMap>, Failure> {
+        drop(self.enter("maps")?);
+        Ok(vec![NodeMap::Unknown(WhyUnknown::Filesystem); nodes.len()])
     }
 }
