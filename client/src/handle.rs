@@ -13,6 +13,8 @@ use guestfs_appliance::vm::{Accelerator, Access, Drive, LaunchError, Vm, VmConfi
 use guestfs_appliance::{Environment, Step, ensure};
 
 use crate::connection::Connection;
+use crate::direct::disks::Disks;
+use crate::direct::image::Image;
 use crate::error::{ConnectionError, Error};
 use crate::events::{Event, EventHandler};
 use crate::nodes_connection::NodesConnection;
@@ -221,6 +223,15 @@ impl Handle {
         }
     }
 
+    /// Gives the images of the drives that can be read without the VM, for [`crate::DirectNodes`]: those of read-only
+    /// drives, in formats that are understood.
+    pub fn direct_disks(&self) -> Result<Disks, Error> {
+        let watch = self.running("read images directly")?.vm.write_watch();
+        let count = self.drives.len();
+        let images = self.drives.iter().map(direct_image).collect();
+        Ok(Disks::new(images, Box::new(move || watch.written(count).map_err(|error| error.to_string()))))
+    }
+
     /// Asks the file transfer that is running, if one is, to stop.
     pub fn cancel_transfer(&self) {
         if let Phase::Ready(running) = &self.phase {
@@ -283,6 +294,18 @@ impl Drop for Handle {
             log::warn!("closing the handle: {error}");
         }
     }
+}
+
+/// Opens the image of a drive for reading beside the VM, if that is safe.
+fn direct_image(drive: &Drive) -> Option<Image> {
+    if drive.access != Access::ReadOnly {
+        return None;
+    }
+    let opened = drive
+        .format()
+        .map_err(|error| error.to_string())
+        .and_then(|format| Image::open(&drive.path, format).map_err(|error| error.to_string()));
+    opened.inspect_err(|reason| log::debug!("{}: not read directly: {reason}", drive.path.display())).ok()
 }
 
 /// Says why the daemon of a started machine did not come up, with what its console shows.

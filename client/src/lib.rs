@@ -7,6 +7,7 @@
 mod cached_nodes;
 mod connection;
 mod contents;
+pub mod direct;
 mod error;
 mod events;
 mod handle;
@@ -17,6 +18,7 @@ mod transfer;
 pub use cached_nodes::{CACHE_BYTES_MAX, CachedNodes};
 pub use connection::{Connection, SILENCE_MAX};
 pub use contents::Contents;
+pub use direct::DirectNodes;
 pub use error::{ConnectionError, Error};
 pub use events::{Event, EventHandler};
 pub use guestfs_api as api;

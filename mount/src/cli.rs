@@ -20,7 +20,7 @@ use thiserror::Error;
 use self::arguments::{Arguments, Given, option_names};
 use crate::config::Config;
 use crate::mount_options::{self, MountOptionError, MountOptions};
-use crate::request::{Access, GuestMount, GuestMountError, MountRequest, ReadySignals};
+use crate::request::{Access, Direct, GuestMount, GuestMountError, MountRequest, ReadySignals};
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -193,6 +193,11 @@ impl Arguments {
             ready: ReadySignals { pid_file: self.pid_file, fd: self.fd },
             is_foreground: self.no_fork || self.trace,
             is_autosync: !self.no_sync,
+            direct: match (self.no_direct, self.verify_direct) {
+                (true, _) => Direct::Off,
+                (false, true) => Direct::Verified,
+                (false, false) => Direct::On,
+            },
             is_verbose: self.verbose,
             is_traced: self.trace,
         })

@@ -37,10 +37,24 @@ pub struct MountRequest {
     pub is_foreground: bool,
     /// Whether the guest's filesystems are synchronised and unmounted before the appliance stops.
     pub is_autosync: bool,
+    /// Whether files of read-only mounts are read from the image itself.
+    pub direct: Direct,
     /// Whether the library tells what it does (`-v`).
     pub is_verbose: bool,
     /// Whether every file operation and every call is shown (`-x`).
     pub is_traced: bool,
+}
+
+/// Whether files are read from the image itself, where that is possible.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Direct {
+    /// Read them so.
+    #[default]
+    On,
+    /// Read everything through the appliance.
+    Off,
+    /// Read them both ways, and fail at the end when something differed.
+    Verified,
 }
 
 /// Whom to tell that the mount is usable.

@@ -5,12 +5,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Context, anyhow, bail};
+use guestfs::api::Remote;
 use guestfs::api::procedures::filesystems::Filesystems;
 use guestfs::api::procedures::mounts::Mounts;
-use guestfs::{CACHE_BYTES_MAX, CachedNodes, Event, EventHandler, Handle, Settings};
+use guestfs::direct::disks::Disks;
+use guestfs::{
+    CACHE_BYTES_MAX, CachedNodes, DirectNodes, Event, EventHandler, Handle, NodesConnection, Settings,
+};
 
 use crate::cli::{self, Invocation};
 use crate::config;
@@ -21,7 +25,7 @@ use crate::fuse::TRACE_TARGET;
 use crate::interrupts::Interrupts;
 use crate::mountpoint;
 use crate::report::{one_line, printable, say};
-use crate::request::{Access, GuestMount, MountRequest, ReadySignals, as_typed};
+use crate::request::{Access, Direct, GuestMount, MountRequest, ReadySignals, as_typed};
 use crate::serve::{HostMount, serve};
 
 /// Runs the program with its command line, the program's name first.
@@ -82,10 +86,33 @@ fn mount_and_serve(
         cache_lifetime: request.cache_lifetime,
         ignores_case: request.access == Access::ReadWrite && ignores_case(&handle, &request.mounts)?,
     };
-    let nodes = CachedNodes::new(handle.nodes()?, request.cache_lifetime, CACHE_BYTES_MAX);
+    let differences = Arc::default();
+    let direct = direct_nodes(&mut handle, request, &differences)?;
+    let nodes = CachedNodes::new(direct, request.cache_lifetime, CACHE_BYTES_MAX);
     serve(nodes, &host, launching, listeners, &interrupts, || match handle.shutdown() {
         Ok(()) if is_lost.load(Ordering::SeqCst) => bail!("the appliance ended while it was in use"),
-        result => result.context("close the image"),
+        Ok(()) => match differences.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            count => bail!("--verify-direct: {count} reads from the image differed from the appliance's"),
+        },
+        Err(error) => Err(error).context("close the image"),
+    })
+}
+
+/// Gives the guest's nodes, whose files are read from the images themselves as far as the request allows it.
+fn direct_nodes(
+    handle: &mut Handle,
+    request: &MountRequest,
+    differences: &Arc<AtomicU64>,
+) -> anyhow::Result<DirectNodes<Remote<Arc<NodesConnection>>>> {
+    let disks = match (request.direct, request.access) {
+        (Direct::Off, _) | (_, Access::ReadWrite) => Disks::none(),
+        (Direct::On | Direct::Verified, Access::ReadOnly) => handle.direct_disks()?,
+    };
+    let nodes = DirectNodes::new(handle.nodes()?, disks);
+    Ok(match request.direct {
+        Direct::Verified => nodes.verified(Arc::clone(differences)),
+        Direct::On | Direct::Off => nodes,
     })
 }
 

@@ -90,7 +90,15 @@ impl Drive {
     /// # Errors
     /// Each way in which an image is unusable is a variant of [`ImageError`].
     pub fn check(&self) -> Result<(), ImageError> {
-        inspect(&self.path, self.format, self.access).map(|_| ())
+        self.format().map(drop)
+    }
+
+    /// Says of what format the image is: the one that was given, or what its bytes show.
+    ///
+    /// # Errors
+    /// As [`Drive::check`].
+    pub fn format(&self) -> Result<Format, ImageError> {
+        inspect(&self.path, self.format, self.access).map(|image| image.format)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod image_format;
 mod overlay;
 mod process;
 pub mod qmp;
+mod write_watch;
 
 use std::fmt;
 use std::fs::File;
@@ -21,6 +22,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use log::debug;
@@ -35,6 +37,7 @@ pub use error::{FailureReport, LaunchError};
 pub use image::ImageError;
 pub use image_format::{Format, UnknownFormat};
 pub use qmp::{Qmp, QmpError};
+pub use write_watch::WriteWatch;
 
 use self::command_line::Sockets;
 use self::console::Console;
@@ -130,7 +133,7 @@ pub struct Vm {
     channel: Option<UnixStream>,
     nodes_channel: Option<UnixStream>,
     /// Guards the monitor: one command at a time. Nothing else is locked while it is held.
-    qmp: Mutex<Qmp>,
+    qmp: Arc<Mutex<Qmp>>,
 }
 
 impl Vm {
@@ -177,7 +180,7 @@ impl Vm {
                 accelerator,
                 channel: Some(channel),
                 nodes_channel: Some(nodes_channel),
-                qmp: Mutex::new(qmp),
+                qmp: Arc::new(Mutex::new(qmp)),
             }),
             Err(problem) => Err(why_it_failed(&process, &console, problem, &disks)),
         }
@@ -201,6 +204,11 @@ impl Vm {
     /// QEMU's monitor, for as long as the guard lives.
     pub fn qmp(&self) -> MutexGuard<'_, Qmp> {
         self.qmp.lock()
+    }
+
+    /// Tells which drives the VM has written to.
+    pub fn write_watch(&self) -> WriteWatch {
+        WriteWatch { qmp: Arc::clone(&self.qmp) }
     }
 
     /// QEMU's process number.

@@ -75,6 +75,14 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "SECONDS", overrides_with = "dir_cache_timeout")]
     pub(super) dir_cache_timeout: Option<u32>,
 
+    /// Read all files through the appliance, also those of read-only mounts that could be read from the image itself
+    #[arg(long, overrides_with = "no_direct")]
+    pub(super) no_direct: bool,
+
+    /// Read each file from the image and through the appliance, and report what differs; for debugging
+    #[arg(long, overrides_with = "verify_direct", conflicts_with = "no_direct")]
+    pub(super) verify_direct: bool,
+
     /// Tell what is being done
     #[arg(short = 'v', long, overrides_with = "verbose")]
     pub(super) verbose: bool,

@@ -43,6 +43,7 @@ fn the_shortest_command_line_mounts_read_only_in_the_background() {
         ready: ReadySignals::default(),
         is_foreground: false,
         is_autosync: true,
+        direct: Direct::On,
         is_verbose: false,
         is_traced: false,
     };
