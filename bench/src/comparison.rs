@@ -81,7 +81,7 @@ impl Comparison<'_> {
             let mounted =
                 entrant.contestant.mount(self.sample, Access::ReadOnly, scratch.path(), self.runner);
             match mounted.and_then(|mut mounted| mounted.unmount()) {
-                Ok(()) => self.entrants.push(entrant),
+                Ok(_) => self.entrants.push(entrant),
                 Err(error) => {
                     self.runner.check_interrupted()?;
                     self.notes.push(format!("{name} is left out: {error:#}"));

@@ -7,6 +7,7 @@ mod mountpoint;
 mod native;
 
 use std::path::Path;
+use std::time::Duration;
 
 pub use self::guestmount::{DEVICE, Guestmount, Kind, stock_environment};
 pub use self::native::Native;
@@ -50,6 +51,6 @@ pub trait Mounted {
     /// The folder.
     fn path(&self) -> &Path;
 
-    /// Unmounts and waits until all processes of the mount have ended.
-    fn unmount(&mut self) -> anyhow::Result<()>;
+    /// Unmounts, waits until all processes of the mount have ended, and gives the time that took.
+    fn unmount(&mut self) -> anyhow::Result<Duration>;
 }

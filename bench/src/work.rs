@@ -78,7 +78,8 @@ impl<'a> Task<'a> {
         let mut mounted = self.mount(Access::ReadOnly)?;
         self.runner.run(tool("ls").arg(mounted.path()))?;
         self.record(key, started.elapsed().as_secs_f64());
-        mounted.unmount()
+        mounted.unmount()?;
+        Ok(())
     }
 }
 
@@ -127,9 +128,8 @@ fn browse(task: &mut Task<'_>) -> anyhow::Result<()> {
         task.record("memory-proportional", used.proportional);
         task.record("memory-resident", used.resident);
     }
-    let started = Instant::now();
-    mounted.unmount()?;
-    task.record("unmount", started.elapsed().as_secs_f64());
+    let unmounting = mounted.unmount()?;
+    task.record("unmount", unmounting.as_secs_f64());
     Ok(())
 }
 
@@ -141,7 +141,8 @@ fn archive(task: &mut Task<'_>) -> anyhow::Result<()> {
     let bytes = task.sample.contents.bytes;
     ensure!(written.bytes > bytes, "tar wrote {} bytes, the guest holds {bytes}", written.bytes);
     task.record("tar", written.elapsed.as_secs_f64());
-    mounted.unmount()
+    mounted.unmount()?;
+    Ok(())
 }
 
 fn copy_out(task: &mut Task<'_>) -> anyhow::Result<()> {
@@ -158,7 +159,8 @@ fn copy_out(task: &mut Task<'_>) -> anyhow::Result<()> {
         }
         task.record(key, copied.elapsed.as_secs_f64());
     }
-    mounted.unmount()
+    mounted.unmount()?;
+    Ok(())
 }
 
 fn read_randomly(task: &mut Task<'_>) -> anyhow::Result<()> {
@@ -171,7 +173,8 @@ fn read_randomly(task: &mut Task<'_>) -> anyhow::Result<()> {
     let file = mounted.path().join(BIG_FILE);
     let per_second = random_read::per_second(&file, task.sample.size.big_file_bytes(), task.runner)?;
     task.record("random-read", per_second);
-    mounted.unmount()
+    mounted.unmount()?;
+    Ok(())
 }
 
 fn write(task: &mut Task<'_>) -> anyhow::Result<()> {
@@ -194,7 +197,8 @@ fn write(task: &mut Task<'_>) -> anyhow::Result<()> {
             task.runner.run(dd.arg(input).arg(&output).args(["bs=1M", "conv=fsync", "status=none"]))?;
         task.record("write", written.elapsed.as_secs_f64());
     }
-    mounted.unmount()
+    mounted.unmount()?;
+    Ok(())
 }
 
 fn call(task: &mut Task<'_>) -> anyhow::Result<()> {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::mountpoint::Mountpoint;
 use super::{Access, Contestant, Mounted};
@@ -152,11 +152,13 @@ impl Mounted for GuestMounted<'_> {
         self.mountpoint.path()
     }
 
-    fn unmount(&mut self) -> anyhow::Result<()> {
+    fn unmount(&mut self) -> anyhow::Result<Duration> {
         let processes = descendants()?;
+        let started = Instant::now();
         self.guestunmount(self.runner)?;
         self.is_mounted = false;
-        self.runner.wait_for_end(&processes, END_TIME_MAX)
+        self.runner.wait_for_end(&processes, END_TIME_MAX)?;
+        Ok(started.elapsed())
     }
 }
 

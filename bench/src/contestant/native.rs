@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::mountpoint::Mountpoint;
 use super::{Access, Contestant, Mounted};
@@ -84,11 +85,12 @@ impl Mounted for LoopMounted<'_> {
         self.mountpoint.path()
     }
 
-    fn unmount(&mut self) -> anyhow::Result<()> {
+    fn unmount(&mut self) -> anyhow::Result<Duration> {
+        let started = Instant::now();
         self.runner.run_silent(tool("umount").arg(self.mountpoint.path()))?;
         self.is_mounted = false;
-        let runner = self.runner;
-        self.detach(runner)
+        self.detach(self.runner)?;
+        Ok(started.elapsed())
     }
 }
 

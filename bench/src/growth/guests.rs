@@ -52,7 +52,8 @@ pub fn with_long_directory(folder: &Path, entries: u64, runner: &Runner) -> anyh
         make_image(image, tree.path(), size_for(entries), runner)?;
         let mut mounted = Native::mount_image(image, Access::ReadWrite, runner)?;
         make_files(&mounted.path().join(DIRECTORY), 0..entries)?;
-        mounted.unmount()
+        mounted.unmount()?;
+        Ok(())
     })
 }
 
