@@ -12,6 +12,7 @@ pub mod memory;
 pub mod page_cache;
 pub mod process;
 pub mod random_read;
+pub mod recipe;
 pub mod report;
 pub mod results;
 pub mod rows;

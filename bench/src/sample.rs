@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use self::branches::{Branch, small_file_size};
 pub use self::image::{FilesystemSize, PARTITION_START, make_image};
 use self::tree::{TreeWriter, write_guest};
 use crate::process::{Runner, tool};
+use crate::recipe::kept;
 
 /// The sources that decide what a sample holds: when one changes, the sample is made anew.
 const RECIPE: [&str; 5] = [
@@ -105,17 +105,8 @@ pub struct Contents {
 impl Sample {
     /// Finds the sample in `folder` or makes it there, replacing one of an older recipe.
     pub fn ensure(folder: &Path, size: Size, runner: &Runner) -> anyhow::Result<Sample> {
-        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        let prefix = format!("sample-{}-", size.name());
-        let target = folder.join(format!("{prefix}{}", recipe_hash()));
-        if !target.exists() {
-            remove_others(folder, &prefix)?;
-            eprintln!("bench: making the sample guest ({})", size.name());
-            let making = tempfile::Builder::new().prefix("making-").tempdir_in(folder)?;
-            make(making.path(), size, runner)?;
-            fs::rename(making.path(), &target).with_context(|| format!("make {}", target.display()))?;
-            let _ = making.keep();
-        }
+        let target =
+            kept(folder, &format!("sample-{}", size.name()), &RECIPE, |path| make(path, size, runner))?;
         let path = target.join("contents.json");
         let text = fs::read(&path).with_context(|| format!("read {}", path.display()))?;
         let contents = serde_json::from_slice(&text).with_context(|| path.display().to_string())?;
@@ -143,26 +134,9 @@ impl Sample {
     }
 }
 
-fn recipe_hash() -> String {
-    let mut hash = Sha256::new();
-    for source in RECIPE {
-        hash.update(source);
-    }
-    hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn remove_others(folder: &Path, prefix: &str) -> anyhow::Result<()> {
-    for entry in fs::read_dir(folder)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
-            fs::remove_dir_all(entry.path()).with_context(|| format!("remove {}", entry.path().display()))?;
-        }
-    }
-    Ok(())
-}
-
 fn make(folder: &Path, size: Size, runner: &Runner) -> anyhow::Result<()> {
     let tree = folder.join("tree");
-    fs::create_dir(&tree)?;
+    fs::create_dir_all(&tree)?;
     let mut writer = TreeWriter::new(SEED);
     write_guest(&mut writer, &tree, size.divisor())?;
     writer.folder(&tree, Path::new("data"))?;

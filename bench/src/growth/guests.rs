@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use sha2::{Digest, Sha256};
 
 use crate::contestant::{Access, Mounted, Native};
 use crate::process::Runner;
+use crate::recipe::kept;
 use crate::sample::{FilesystemSize, make_image};
 
 /// How many files each directory of a guest has.
@@ -27,7 +27,7 @@ const RECIPE: [&str; 2] = [include_str!("guests.rs"), include_str!("../sample/im
 
 /// Makes a guest with this many files, or finds the one made before.
 pub fn with_files(folder: &Path, files: u64, runner: &Runner) -> anyhow::Result<PathBuf> {
-    kept(folder, &format!("files-{files}"), |image| {
+    kept(folder, &format!("files-{files}"), &RECIPE, |image| {
         let memory = Path::new(MEMORY_FOLDER);
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         let tree = tempfile::Builder::new().prefix("guestfs-bench-").tempdir_in(parent)?;
@@ -46,7 +46,7 @@ pub fn with_files(folder: &Path, files: u64, runner: &Runner) -> anyhow::Result<
 /// Makes a guest with one directory of this many entries, or finds the one made before. Needs root: mke2fs takes hours
 /// for a long directory, the kernel seconds.
 pub fn with_long_directory(folder: &Path, entries: u64, runner: &Runner) -> anyhow::Result<PathBuf> {
-    kept(folder, &format!("directory-{entries}"), |image| {
+    kept(folder, &format!("directory-{entries}"), &RECIPE, |image| {
         let tree = tempfile::Builder::new().prefix("guestfs-bench-").tempdir()?;
         fs::create_dir(tree.path().join(DIRECTORY))?;
         make_image(image, tree.path(), size_for(entries), runner)?;
@@ -55,28 +55,6 @@ pub fn with_long_directory(folder: &Path, entries: u64, runner: &Runner) -> anyh
         mounted.unmount()?;
         Ok(())
     })
-}
-
-fn kept(
-    folder: &Path,
-    name: &str,
-    make: impl FnOnce(&Path) -> anyhow::Result<()>,
-) -> anyhow::Result<PathBuf> {
-    let mut hash = Sha256::new();
-    for source in RECIPE {
-        hash.update(source);
-    }
-    let hash: String = hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect();
-    let image = folder.join(format!("growth-{name}-{hash}.raw"));
-    if !image.exists() {
-        fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
-        eprintln!("bench: making a guest: {name}");
-        let making = tempfile::Builder::new().prefix("making-").tempdir_in(folder)?;
-        let unfinished = making.path().join("disk.raw");
-        make(&unfinished)?;
-        fs::rename(&unfinished, &image).with_context(|| format!("make {}", image.display()))?;
-    }
-    Ok(image)
 }
 
 fn make_files(directory: &Path, numbers: std::ops::Range<u64>) -> anyhow::Result<()> {
