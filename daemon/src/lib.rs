@@ -18,3 +18,4 @@ pub mod superblock;
 pub mod sys;
 pub mod sysroot;
 pub mod tools;
+pub mod window;

@@ -1,8 +1,8 @@
 //! The one struct that all calls act on, and the two ways to make it: inside the appliance, or over a directory.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use guestfs_api::values::GuestPath;
 use guestfs_api::{Failure, Procedures};
@@ -18,6 +18,7 @@ use crate::progress::Progress;
 use crate::serve::turns::Turns;
 use crate::sysroot::Sysroot;
 use crate::tools::Tools;
+use crate::window::Window;
 
 /// Where the guest's file systems are mounted inside the appliance.
 pub const SYSROOT: &str = "/sysroot";
@@ -39,6 +40,8 @@ pub struct Server {
     pub modules: Modules,
     /// Files by node.
     pub nodes: NodeServer,
+    /// The memory shared with the host, once there is one.
+    pub window: OnceLock<Window>,
     /// Whose turn it is to read the nodes port.
     pub turns: Turns,
     /// How far the running call of the libguestfs port has come.
@@ -84,6 +87,7 @@ impl Server {
             tools,
             modules,
             nodes: NodeServer::new(),
+            window: OnceLock::new(),
             turns: Turns::default(),
             progress: Progress::new(),
             umask: AtomicU32::new(UMASK_FIRST),

@@ -1,7 +1,7 @@
 //! Serves a directory of this machine without a VM: for tests of what calls the daemon.
 
 use std::ffi::OsString;
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ use crate::port::{self, PortReader, PortWriter};
 use crate::serve;
 use crate::server::Server;
 use crate::sys;
+use crate::window::Window;
 
 /// How it is called.
-const USAGE: &str = "usage: guestfsd --directory DIRECTORY --channel fd:N [--nodes fd:N]\n\
+const USAGE: &str = "usage: guestfsd --directory DIRECTORY --channel fd:N [--nodes fd:N] [--window fd:N]\n\
                      Without arguments it is the init of the appliance and has to be process 1.";
 
 /// What to serve and where.
@@ -22,12 +23,19 @@ struct Arguments {
     directory: PathBuf,
     channel: RawFd,
     nodes: Option<RawFd>,
+    window: Option<RawFd>,
 }
 
 /// Serves as the arguments say until the other side of the channel is closed.
 pub fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
     let arguments = parse(arguments).ok_or_else(|| Failure::plain(USAGE))?;
     let server = Arc::new(Server::over_directory(&arguments.directory)?);
+    if let Some(descriptor) = arguments.window {
+        let window = map_window(descriptor);
+        let window =
+            window.map_err(|error| Failure::io(&error.into(), format_args!("window fd:{descriptor}")))?;
+        server.window.set(window).expect("the server is new and has no window");
+    }
     let (mut reader, writer) = open(arguments.channel)?;
     if let Some(nodes) = arguments.nodes {
         let (reader, writer) = open(nodes)?;
@@ -42,7 +50,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<(), Failure> {
 }
 
 fn parse(arguments: Vec<OsString>) -> Option<Arguments> {
-    let (mut directory, mut channel, mut nodes) = (None, None, None);
+    let (mut directory, mut channel, mut nodes, mut window) = (None, None, None, None);
     let mut arguments = arguments.into_iter();
     while let Some(name) = arguments.next() {
         let value = arguments.next()?;
@@ -50,14 +58,22 @@ fn parse(arguments: Vec<OsString>) -> Option<Arguments> {
             "--directory" => directory = Some(PathBuf::from(value)),
             "--channel" => channel = Some(descriptor(&value)?),
             "--nodes" => nodes = Some(descriptor(&value)?),
+            "--window" => window = Some(descriptor(&value)?),
             _ => return None,
         }
     }
-    Some(Arguments { directory: directory?, channel: channel?, nodes })
+    Some(Arguments { directory: directory?, channel: channel?, nodes, window })
 }
 
 fn descriptor(value: &OsString) -> Option<RawFd> {
     value.to_str()?.strip_prefix("fd:")?.parse().ok()
+}
+
+/// Maps the whole of a file that was handed down.
+fn map_window(descriptor: RawFd) -> rustix::io::Result<Window> {
+    let file = sys::duplicate(descriptor)?;
+    let bytes = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
+    Window::map(file.as_fd(), bytes)
 }
 
 /// Makes a port of a descriptor that was handed down.
@@ -76,10 +92,12 @@ mod tests {
 
     #[test]
     fn directory_and_channel_are_needed_and_nodes_are_not() {
-        let expected = Arguments { directory: "/d".into(), channel: 3, nodes: None };
+        let expected = Arguments { directory: "/d".into(), channel: 3, nodes: None, window: None };
         assert_eq!(parsed(&["--directory", "/d", "--channel", "fd:3"]), Some(expected));
         let both = parsed(&["--channel", "fd:3", "--nodes", "fd:4", "--directory", "/d"]).unwrap();
-        assert_eq!(both.nodes, Some(4));
+        assert_eq!((both.nodes, both.window), (Some(4), None));
+        let windowed = parsed(&["--channel", "fd:3", "--window", "fd:5", "--directory", "/d"]).unwrap();
+        assert_eq!(windowed.window, Some(5));
         for wrong in [
             &["--directory", "/d"][..],
             &["--channel", "fd:3"],

@@ -290,7 +290,8 @@ fn ioctl_with_number(device: BorrowedFd<'_>, request: libc::Ioctl, argument: c_i
     if result >= 0 { Ok(result) } else { Err(last_error()) }
 }
 
-fn last_error() -> Errno {
+/// Gives the errno of the last system call of this thread.
+pub fn last_error() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
 }
 

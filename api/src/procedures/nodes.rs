@@ -219,6 +219,27 @@ pub trait Nodes {
     #[procedure(100_030)]
     fn node_syncfs(&self, node: &NodeRecord) -> Result<(), Self::Error>;
 
+    /// Reads as [`Nodes::node_read`], into the memory shared with the host, from `window_offset` on; gives how many
+    /// bytes. ENODEV when no memory is shared.
+    #[procedure(100_031)]
+    fn node_read_window(
+        &self,
+        handle: u64,
+        offset: u64,
+        count: u32,
+        window_offset: u32,
+    ) -> Result<u32, Self::Error>;
+
+    /// Writes as [`Nodes::node_write`], from the memory shared with the host. ENODEV when no memory is shared.
+    #[procedure(100_032)]
+    fn node_write_window(
+        &self,
+        handle: u64,
+        offset: u64,
+        count: u32,
+        window_offset: u32,
+    ) -> Result<u32, Self::Error>;
+
     /// Says where on the disks the contents of files lie, for each of up to [`MAPPED_NODES_MAX`] nodes. Only what lies
     /// on a file system that is mounted read-only has a map.
     #[procedure(100_033)]

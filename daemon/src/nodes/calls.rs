@@ -5,7 +5,7 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use guestfs_api::procedures::nodes::{Nodes, TRANSFER_BYTES_MAX, open_flags};
+use guestfs_api::procedures::nodes::{Nodes, open_flags};
 use guestfs_api::records::{
     Created, DirectoryListing, DirectoryPage, NodeAttributes, NodeChanges, NodeEntry, NodeMap, NodeRecord,
     Owner, StatVfs,
@@ -17,9 +17,8 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom, XattrFlags};
 use super::attributes::stat_vfs;
 use super::filesystem::own_id;
 use super::handles::OpenFile;
-use super::{Target, attributes, entry};
+use super::{Target, attributes, contents, entry};
 use crate::server::Server;
-use crate::sys;
 use crate::sysroot::{failed, proc_path};
 
 /// The longest value of an extended attribute, and the longest list of names (XATTR_SIZE_MAX, XATTR_LIST_MAX).
@@ -106,44 +105,21 @@ impl Nodes for Server {
     }
 
     fn node_read(&self, handle: u64, offset: u64, count: u32) -> Result<Vec<u8>> {
-        let open = self.nodes.opened(handle, "read")?;
-        let count = usize::try_from(count.min(TRANSFER_BYTES_MAX)).expect("1 MiB fits");
-        let mut bytes = Vec::with_capacity(count);
-        while bytes.len() < count {
-            let position = offset.saturating_add(u64::try_from(bytes.len()).expect("1 MiB fits"));
-            let read = match sys::read_cached(&*open, &mut bytes, position) {
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::OPNOTSUPP) => {
-                    self.turns.about_to_wait();
-                    rustix::io::pread(&*open, rustix::buffer::spare_capacity(&mut bytes), position)
-                }
-                read => read,
-            };
-            match read {
-                Ok(0) => break,
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(failed(error, "read")),
-            }
-        }
-        bytes.truncate(count);
-        Ok(bytes)
+        self.read(&*self.nodes.opened(handle, "read")?, offset, count)
     }
 
     fn node_write(&self, handle: u64, offset: u64, data: &[u8]) -> Result<u32> {
-        let open = self.nodes.opened(handle, "write")?;
-        let data = &data[..data.len().min(usize::try_from(TRANSFER_BYTES_MAX).expect("1 MiB fits"))];
-        let mut written = 0;
-        while written < data.len() {
-            let position = offset.saturating_add(u64::try_from(written).expect("1 MiB fits"));
-            match rustix::io::pwrite(&*open, &data[written..], position) {
-                Ok(0) => break,
-                Ok(count) => written += count,
-                Err(rustix::io::Errno::INTR) => {}
-                // What was written counts; the next call will meet the error again.
-                Err(_) if written > 0 => break,
-                Err(error) => return Err(failed(error, "write")),
-            }
-        }
-        Ok(u32::try_from(written).expect("1 MiB fits"))
+        contents::write(&*self.nodes.opened(handle, "write")?, offset, data)
+    }
+
+    fn node_read_window(&self, handle: u64, offset: u64, count: u32, window_offset: u32) -> Result<u32> {
+        let part = self.window_part(window_offset, count, "read")?;
+        self.read_into(&*self.nodes.opened(handle, "read")?, offset, part)
+    }
+
+    fn node_write_window(&self, handle: u64, offset: u64, count: u32, window_offset: u32) -> Result<u32> {
+        let part = self.window_part(window_offset, count, "write")?;
+        contents::write_from(&*self.nodes.opened(handle, "write")?, offset, part)
     }
 
     fn node_fsync(&self, handle: u64, is_data_only: bool) -> Result<()> {

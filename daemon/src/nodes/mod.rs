@@ -6,6 +6,7 @@
 pub mod attributes;
 mod calls;
 mod changes;
+mod contents;
 mod filesystem;
 mod handles;
 mod inode_number;

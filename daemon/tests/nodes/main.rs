@@ -9,4 +9,5 @@ mod making;
 mod mounted;
 mod open_files;
 mod removing;
+mod window;
 mod xattrs;

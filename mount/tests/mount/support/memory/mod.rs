@@ -175,6 +175,14 @@ impl Nodes for Memory {
         Ok(u32::try_from(data.len()).unwrap())
     }
 
+    fn node_read_window(&self, _: u64, _: u64, _: u32, _: u32) -> Result<u32, Failure> {
+        Err(Failure::errno(Errno::ENODEV, "memory has no window"))
+    }
+
+    fn node_write_window(&self, _: u64, _: u64, _: u32, _: u32) -> Result<u32, Failure> {
+        Err(Failure::errno(Errno::ENODEV, "memory has no window"))
+    }
+
     fn node_fsync(&self, handle: u64, _is_data_only: bool) -> Result<(), Failure> {
         self.enter("fsync")?.opened(handle).map(|_| ())
     }
