@@ -14,6 +14,8 @@ mod handle;
 mod nodes_connection;
 mod settings;
 mod transfer;
+mod window;
+mod window_nodes;
 
 pub use cached_nodes::{CACHE_BYTES_MAX, CachedNodes};
 pub use connection::{Connection, SILENCE_MAX};
@@ -26,3 +28,5 @@ pub use guestfs_appliance as appliance;
 pub use handle::{Handle, State};
 pub use nodes_connection::{CALL_TIME_MAX, CALLS_WAITING_MAX, NodesConnection};
 pub use settings::{Settings, VCPUS_MAX};
+pub use window::{SLOT_BYTES, SLOTS_MAX, Slot, Window};
+pub use window_nodes::{WINDOW_BYTES_MIN, WindowNodes};
