@@ -15,8 +15,21 @@ pub const NODE_HANDLE_BYTES_MAX: usize = 136;
 pub struct NodeRecord {
     /// The file system, as the daemon numbers those it has mounted.
     pub filesystem: u32,
-    /// Opaque to all but the daemon.
+    /// Opaque to all but the daemon, save the first byte: [`LASTING_HANDLE`] or [`KEPT_HANDLE`].
     pub handle: Box<[u8]>,
+}
+
+/// The first byte of a handle that stays good for as long as the file is there.
+pub const LASTING_HANDLE: u8 = 1;
+
+/// The first byte of a handle that the daemon keeps until it is told to forget the node.
+pub const KEPT_HANDLE: u8 = 2;
+
+impl NodeRecord {
+    /// Says whether the node can be kept without the daemon knowing. The rest of the handle is the daemon's business.
+    pub fn is_lasting(&self) -> bool {
+        self.handle.first() == Some(&LASTING_HANDLE)
+    }
 }
 
 impl Encode for NodeRecord {

@@ -4,7 +4,7 @@
 //! appliance: every topic trait of [`guestfs_api::procedures`] is implemented on it. [`Handle::nodes`] gives the same
 //! daemon over a connection for many threads, for mounts.
 
-mod cached_nodes;
+mod cache;
 mod connection;
 mod contents;
 pub mod direct;
@@ -17,7 +17,7 @@ mod transfer;
 mod window;
 mod window_nodes;
 
-pub use cached_nodes::{CACHE_BYTES_MAX, CachedNodes};
+pub use cache::{CACHE_BYTES_MAX, CacheSettings, CachedNodes};
 pub use connection::{Connection, SILENCE_MAX};
 pub use contents::Contents;
 pub use direct::DirectNodes;

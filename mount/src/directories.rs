@@ -3,14 +3,13 @@
 //! The guest is asked when the first part is needed: for a directory the kernel has in its own cache it never is.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use errno_map::Errno;
 use guestfs_api::records::{DirectoryEntry, NodeRecord};
 use parking_lot::Mutex;
 
 use crate::files::{Files, Found, GuestNodes, errno, is_type_known};
-use crate::inodes::{InodeNumber, Known};
+use crate::inodes::InodeNumber;
 use crate::open_files::{HandleNumber, Numbered};
 
 /// The open directories.
@@ -19,7 +18,7 @@ pub type OpenDirectories = Numbered<OpenDirectory>;
 /// A directory being listed.
 pub struct OpenDirectory {
     number: InodeNumber,
-    node: Arc<NodeRecord>,
+    node: NodeRecord,
     /// Held while the guest is asked: the kernel lists one open directory in one thread at a time.
     listing: Mutex<Listing>,
 }
@@ -88,7 +87,7 @@ impl<N: GuestNodes> Files<N> {
     ) -> Result<(), Errno> {
         let directory = self.directories.get(handle)?;
         let number = directory.number;
-        let parent = self.inodes.known(number).parent.unwrap_or(number);
+        let parent = self.inodes.parent(number).unwrap_or(number);
         let relatives: [(&[u8], u64, InodeNumber); 2] =
             [(b".", BEHIND_SELF, number), (b"..", BEHIND_PARENT, parent)];
         let relatives = match offset {
@@ -163,8 +162,7 @@ impl<N: GuestNodes> Files<N> {
         let Some(node) = entry.entry.as_ref().filter(|node| is_type_known(&node.attributes)) else {
             return take(listed(What::Unreadable));
         };
-        let known = Known { parent: Some(parent), ..Known::default() };
-        let inode = self.inodes.remember(node, known);
+        let inode = self.inodes.remember(node, parent);
         let is_full = take(listed(What::Node(Found { inode, attributes: node.attributes.clone() })));
         if is_full {
             self.inodes.forget(inode.number, 1);

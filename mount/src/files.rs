@@ -5,7 +5,6 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use errno_map::Errno;
@@ -16,7 +15,7 @@ use guestfs_api::values::{ByteString, FileName};
 use parking_lot::Mutex;
 
 use crate::directories::OpenDirectories;
-use crate::inodes::{InodeNumber, Inodes, Known, Remembered};
+use crate::inodes::{InodeNumber, Inodes, Remembered};
 use crate::open_files::{HandleNumber, OpenFiles};
 
 /// A guest whose files can be served.
@@ -42,15 +41,12 @@ pub struct Files<N> {
     /// Counts the beginnings and ends of changes: what was read from the guest when it was the same as now is valid.
     changes: AtomicU64,
     /// Nodes the kernel has forgotten and the guest has not been told of. Nothing is called with it held.
-    forgotten: Mutex<Vec<(InodeNumber, Arc<NodeRecord>)>>,
+    forgotten: Mutex<Vec<(InodeNumber, NodeRecord)>>,
     is_read_only: bool,
 }
 
 /// How many forgotten nodes go to the guest in one call.
 const FORGOTTEN_MAX: usize = 1024;
-
-/// The extended attribute the kernel asks for before every write, to take it away from a changed program.
-const CAPABILITY: &[u8] = b"security.capability";
 
 impl<N: GuestNodes> Files<N> {
     /// Starts with the guest's root; fails when nothing is mounted there.
@@ -109,9 +105,9 @@ impl<N: GuestNodes> Files<N> {
             std::mem::take(&mut *waiting)
         };
         // While they waited the kernel may have been told of some again; the guest must keep those.
-        let is_gone = |number, node: &Arc<NodeRecord>| self.inodes.node(number).as_ref() != Ok(node);
+        let is_gone = |number, node: &NodeRecord| self.inodes.node(number).as_ref() != Ok(node);
         let gone = full.into_iter().filter(|(number, node)| is_gone(*number, node));
-        let gone: Vec<NodeRecord> = gone.map(|(_, node)| Arc::unwrap_or_clone(node)).collect();
+        let gone: Vec<NodeRecord> = gone.map(|(_, node)| node).collect();
         for nodes in gone.chunks(FORGOTTEN_MAX) {
             if let Err(error) = self.nodes.node_forget(nodes) {
                 log::debug!("forget {} nodes: {}", nodes.len(), error.as_errno());
@@ -121,7 +117,7 @@ impl<N: GuestNodes> Files<N> {
 
     /// Reads a node's attributes.
     pub fn attributes(&self, number: InodeNumber) -> Result<NodeAttributes, Errno> {
-        self.nodes.node_getattr(&*self.inodes.node(number)?).map_err(errno)
+        self.nodes.node_getattr(&self.inodes.node(number)?).map_err(errno)
     }
 
     /// Changes a node's attributes, through an open file where there is one.
@@ -138,7 +134,7 @@ impl<N: GuestNodes> Files<N> {
 
     /// Reads the target of a symbolic link.
     pub fn read_link(&self, number: InodeNumber) -> Result<Vec<u8>, Errno> {
-        self.nodes.node_readlink(&*self.inodes.node(number)?).map_err(errno).map(ByteString::into_bytes)
+        self.nodes.node_readlink(&self.inodes.node(number)?).map_err(errno).map(ByteString::into_bytes)
     }
 
     /// Opens a file with the flags of open(2).
@@ -174,12 +170,8 @@ impl<N: GuestNodes> Files<N> {
         let name = file_name(name)?;
         let created =
             self.change(|nodes| nodes.node_create(&parent, &name, mode & PERMISSIONS, flags, &owner))?;
-        let node = Arc::new(created.entry.node.clone());
+        let node = created.entry.node.clone();
         let found = self.found(created.entry, directory)?;
-        if exclusive != 0 {
-            // What is new has none, and the kernel asks before the first write.
-            self.inodes.update(found.inode.number, |known| known.no_capability = Some(Errno::ENODATA));
-        }
         Ok((found, self.open_files.insert(node, created.handle)))
     }
 
@@ -325,7 +317,7 @@ impl<N: GuestNodes> Files<N> {
 
     /// Tells about the filesystem that holds a node.
     pub fn filesystem(&self, number: InodeNumber) -> Result<StatVfs, Errno> {
-        self.nodes.node_statfs(&*self.inodes.node(number)?).map_err(errno)
+        self.nodes.node_statfs(&self.inodes.node(number)?).map_err(errno)
     }
 
     /// Sets an extended attribute, with the flags of setxattr(2).
@@ -336,36 +328,18 @@ impl<N: GuestNodes> Files<N> {
         value: &[u8],
         flags: u32,
     ) -> Result<(), Errno> {
-        let node = self.inodes.node(number)?;
-        let name = byte_string(name)?;
-        let result = self.change(|nodes| nodes.node_setxattr(&node, &name, value, flags));
-        self.inodes.update(number, |known| known.no_capability = None);
-        result
+        let (node, name) = (self.inodes.node(number)?, byte_string(name)?);
+        self.change(|nodes| nodes.node_setxattr(&node, &name, value, flags))
     }
 
     /// Reads an extended attribute.
     pub fn xattr(&self, number: InodeNumber, name: &OsStr) -> Result<Vec<u8>, Errno> {
-        let is_capability = name.as_bytes() == CAPABILITY;
-        if let Some(errno) = self.inodes.known(number).no_capability.filter(|_| is_capability) {
-            return Err(errno);
-        }
-        let node = self.inodes.node(number)?;
-        let changes = self.changes();
-        let result = self.nodes.node_getxattr(&node, &byte_string(name)?).map_err(errno);
-        if let Err(errno @ (Errno::ENODATA | Errno::ENOTSUP)) = result {
-            // A change that has begun may have made it untrue, and takes it back only when it ends.
-            self.inodes.update(number, |known| {
-                if is_capability && self.changes() == changes {
-                    known.no_capability = Some(errno);
-                }
-            });
-        }
-        result
+        self.nodes.node_getxattr(&self.inodes.node(number)?, &byte_string(name)?).map_err(errno)
     }
 
     /// Lists the names of the extended attributes, each ended by a NUL.
     pub fn xattr_names(&self, number: InodeNumber) -> Result<Vec<u8>, Errno> {
-        let names = self.nodes.node_listxattr(&*self.inodes.node(number)?).map_err(errno)?;
+        let names = self.nodes.node_listxattr(&self.inodes.node(number)?).map_err(errno)?;
         Ok(names.iter().flat_map(|name| name.as_bytes().iter().chain(&[0])).copied().collect())
     }
 
@@ -430,7 +404,7 @@ impl<N: GuestNodes> Files<N> {
         if !is_type_known(&entry.attributes) {
             return Err(Errno::EIO);
         }
-        let inode = self.inodes.remember(&entry, Known { parent: Some(parent), ..Known::default() });
+        let inode = self.inodes.remember(&entry, parent);
         Ok(Found { inode, attributes: entry.attributes })
     }
 }

@@ -49,7 +49,7 @@ impl<T> Numbered<T> {
 
 /// An open file.
 pub struct OpenFile {
-    node: Arc<NodeRecord>,
+    node: NodeRecord,
     /// The guest's handle. Held while the guest opens the file, so that it is opened once.
     guest_handle: Mutex<Option<u64>>,
 }
@@ -71,12 +71,12 @@ pub struct OpenFiles(Numbered<OpenFile>);
 
 impl OpenFiles {
     /// Keeps a file the guest has opened.
-    pub fn insert(&self, node: Arc<NodeRecord>, handle: u64) -> HandleNumber {
+    pub fn insert(&self, node: NodeRecord, handle: u64) -> HandleNumber {
         self.0.insert(OpenFile { node, guest_handle: Mutex::new(Some(handle)) })
     }
 
     /// Keeps a file the guest opens when it is needed.
-    pub fn insert_unopened(&self, node: Arc<NodeRecord>) -> HandleNumber {
+    pub fn insert_unopened(&self, node: NodeRecord) -> HandleNumber {
         self.0.insert(OpenFile { node, guest_handle: Mutex::new(None) })
     }
 
@@ -100,8 +100,8 @@ impl OpenFiles {
 mod tests {
     use super::*;
 
-    fn node() -> Arc<NodeRecord> {
-        Arc::new(NodeRecord { filesystem: 0, handle: b"x"[..].into() })
+    fn node() -> NodeRecord {
+        NodeRecord { filesystem: 0, handle: b"x"[..].into() }
     }
 
     #[test]

@@ -13,7 +13,8 @@ use guestfs::api::procedures::filesystems::Filesystems;
 use guestfs::api::procedures::mounts::Mounts;
 use guestfs::direct::disks::Disks;
 use guestfs::{
-    CACHE_BYTES_MAX, CachedNodes, DirectNodes, Event, EventHandler, Handle, NodesConnection, Settings,
+    CACHE_BYTES_MAX, CacheSettings, CachedNodes, DirectNodes, Event, EventHandler, Handle, NodesConnection,
+    Settings,
 };
 
 use crate::cli::{self, Invocation};
@@ -88,7 +89,12 @@ fn mount_and_serve(
     };
     let differences = Arc::default();
     let direct = direct_nodes(&mut handle, request, &differences)?;
-    let nodes = CachedNodes::new(direct, request.cache_lifetime, CACHE_BYTES_MAX);
+    let settings = CacheSettings {
+        lifetime: request.cache_lifetime,
+        bytes_max: CACHE_BYTES_MAX,
+        is_read_only: request.access == Access::ReadOnly,
+    };
+    let nodes = CachedNodes::new(direct, settings);
     serve(nodes, &host, launching, listeners, &interrupts, || match handle.shutdown() {
         Ok(()) if is_lost.load(Ordering::SeqCst) => bail!("the appliance ended while it was in use"),
         Ok(()) => match differences.load(Ordering::SeqCst) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use guestfs_api::records::{NodeRecord, WhyUnknown};
+use guestfs_api::records::{KEPT_HANDLE as OWN_TAG, LASTING_HANDLE as KERNEL_TAG, NodeRecord, WhyUnknown};
 use parking_lot::RwLock;
 use rustix::fs::{Mode, OFlags, Statx};
 use rustix::io::{Errno, Result};
@@ -17,11 +17,6 @@ use super::maps::Ground;
 use super::own::{Inodes, OwnNodes, ROOT};
 use crate::sys::{self, FileHandle};
 use crate::sysroot::proc_path;
-
-/// Marks a node's handle that holds the kernel's.
-const KERNEL_TAG: u8 = 1;
-/// Marks a node's handle that holds a number of the daemon's own.
-const OWN_TAG: u8 = 2;
 
 /// File systems whose files have no handle that lasts, though the kernel gives one for some of them: it is stale once
 /// the file leaves the kernel's cache. Numbers of statfs(2).

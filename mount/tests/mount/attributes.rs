@@ -9,11 +9,11 @@ use std::os::unix::fs::{
 };
 use std::path::Path;
 
-use guestfs::{CACHE_BYTES_MAX, CachedNodes};
+use guestmount::request::Access;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
 use crate::support::memory::Memory;
-use crate::support::{LIFETIME, Mounted, errno, mounted, names};
+use crate::support::{Mounted, cached, errno, mounted, names};
 
 #[test]
 fn attributes_are_asked_for_once() {
@@ -161,7 +161,8 @@ fn extended_attributes_are_set_listed_and_removed() {
 
 #[test]
 fn a_capability_set_after_writing_is_seen() {
-    let (memory, guest) = mounted();
+    let memory = Memory::default();
+    let guest = Mounted::read_write(cached(memory.clone(), Access::ReadWrite));
     let path = guest.path("x");
     // The kernel asks before each write.
     let write = |mut file: File| (0..20).for_each(|_| file.write_all(b"x").unwrap());
@@ -193,7 +194,7 @@ fn through_the_cache_listed_files_are_not_asked_for_links_and_extended_attribute
         rustix::fs::setxattr(guest.path("with"), "user.a", b"1", XattrFlags::empty()).unwrap();
         symlink("target", guest.path("link")).unwrap();
     }
-    let guest = Mounted::read_only(CachedNodes::new(memory.clone(), LIFETIME, CACHE_BYTES_MAX));
+    let guest = Mounted::read_only(cached(memory.clone(), Access::ReadOnly));
     names(guest.root());
     let calls = || memory.calls("getxattr") + memory.calls("listxattr") + memory.calls("readlink");
     let before = calls();

@@ -1,6 +1,7 @@
 //! Real mounts of a guest in memory. They need root and /dev/fuse, and no virtual machine.
 
 mod attributes;
+mod caching;
 mod content;
 mod faults;
 mod mounts;

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use guestfs::{CACHE_BYTES_MAX, CacheSettings, CachedNodes};
 use guestmount::attributes::Presentation;
 use guestmount::files::{Files, GuestNodes};
 use guestmount::fuse::{Serving, Settings};
@@ -88,6 +89,12 @@ impl Drop for Mounted {
         assert_eq!(mountinfo::topmost_at(self.folder.path()).unwrap(), None, "a mount is left");
         assert_eq!(fs::read_dir(self.folder.path()).unwrap().count(), 0, "something lies under the mount");
     }
+}
+
+/// Puts the cache of the program in front of a guest in memory.
+pub fn cached(memory: Memory, access: Access) -> CachedNodes<Memory> {
+    let is_read_only = access == Access::ReadOnly;
+    CachedNodes::new(memory, CacheSettings { lifetime: LIFETIME, bytes_max: CACHE_BYTES_MAX, is_read_only })
 }
 
 /// Mounts a new guest in memory read-write.

@@ -5,7 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use errno_map::Errno;
 use guestfs_api::Failure;
-use guestfs_api::records::{DirectoryEntry, NodeAttributes, NodeEntry, NodeRecord, Owner, Time};
+use guestfs_api::records::{
+    DirectoryEntry, LASTING_HANDLE, NodeAttributes, NodeEntry, NodeRecord, Owner, Time,
+};
 use guestfs_api::values::{ByteString, FileName};
 
 /// The unit in which files have space or holes, in bytes.
@@ -163,7 +165,7 @@ impl State {
     }
 
     pub fn inode(&self, node: &NodeRecord) -> Result<u64, Failure> {
-        let inode = node.handle.as_ref().try_into().map(u64::from_be_bytes).unwrap_or(0);
+        let inode = node.handle[1..].try_into().map(u64::from_be_bytes).unwrap_or(0);
         if self.nodes.contains_key(&inode) { Ok(inode) } else { fail(Errno::ESTALE) }
     }
 
@@ -185,7 +187,8 @@ impl State {
     }
 
     pub fn entry(&self, inode: u64) -> NodeEntry {
-        let node = NodeRecord { filesystem: 0, handle: inode.to_be_bytes().into() };
+        let handle = [&[LASTING_HANDLE][..], &inode.to_be_bytes()].concat();
+        let node = NodeRecord { filesystem: 0, handle: handle.into() };
         NodeEntry { node, generation: 0, attributes: self.nodes[&inode].attributes.clone() }
     }
 

@@ -1,0 +1,132 @@
+//! Which directories are listed before anybody asks for them.
+//!
+//! When a directory is listed that was found by listing the one above it, somebody is walking the tree, and those
+//! below it and beside it will be next. How far ahead the guest is asked grows as what was listed ahead gets used, and
+//! asking stops when it does not.
+
+use std::collections::{HashSet, VecDeque};
+
+use guestfs_api::records::NodeRecord;
+
+use super::known::Known;
+
+/// How many entries are listed ahead of a walk that has just begun.
+const ENTRIES_FIRST: usize = 256;
+
+/// How many entries are listed ahead of a walk at most: a sixth of the default budget.
+const ENTRIES_MAX: usize = 16 << 10;
+
+/// How many directories wait to be listed at most.
+const WAITING_MAX: usize = 1 << 14;
+
+/// How many directories one call lists at most, and how many bytes its answer has. It takes a guest that is emulated
+/// about 30 ms, for which somebody who wants one of its directories may have to wait.
+const BATCH_DIRECTORIES_MAX: usize = 64;
+const BATCH_BYTES_MAX: usize = 128 << 10;
+
+/// What an entry takes on the wire, about.
+const ENTRY_BYTES: usize = 200;
+
+/// The directories that are listed next.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    waiting: VecDeque<NodeRecord>,
+    is_waiting: HashSet<NodeRecord>,
+    under_way: Vec<NodeRecord>,
+    /// How many entries may be in listings that nobody has used.
+    allowance: usize,
+    /// Whether there is nobody for whom to list.
+    is_ended: bool,
+}
+
+/// Directories to list in one call.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The directories.
+    pub directories: Vec<NodeRecord>,
+    /// The most bytes of the answer.
+    pub bytes_max: u32,
+}
+
+impl Ahead {
+    /// Ends all listing ahead.
+    pub fn end(&mut self) {
+        self.is_ended = true;
+        self.waiting.clear();
+        self.is_waiting.clear();
+    }
+
+    /// Says whether it has ended.
+    pub fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// Says whether a directory is being listed at this moment.
+    pub fn is_under_way(&self, directory: &NodeRecord) -> bool {
+        self.under_way.contains(directory)
+    }
+
+    /// Notes that somebody has listed a directory. With `was_ahead`, that cost no call.
+    pub fn listed(&mut self, directory: &NodeRecord, was_ahead: bool, known: &Known) {
+        let Some(parent) = known.parent(directory) else { return };
+        if was_ahead {
+            self.allowance = (self.allowance * 2).min(ENTRIES_MAX);
+            return;
+        }
+        self.allowance = self.allowance.max(known.entries_ahead() + ENTRIES_FIRST).min(ENTRIES_MAX);
+        let mut beside = known.directories_in(&parent).into_iter();
+        beside.find(|node| node == directory);
+        self.put_first(beside.collect());
+        self.put_first(known.directories_in(directory));
+    }
+
+    /// Gives what to list now, if anything.
+    pub fn next(&mut self, known: &Known) -> Option<Batch> {
+        let room = self.allowance.saturating_sub(known.entries_ahead());
+        if room == 0 {
+            return None;
+        }
+        let mut directories = Vec::new();
+        while directories.len() < BATCH_DIRECTORIES_MAX {
+            let Some(directory) = self.waiting.pop_front() else { break };
+            self.is_waiting.remove(&directory);
+            if !known.has_listing(&directory) {
+                directories.push(directory);
+            }
+        }
+        if directories.is_empty() {
+            return None;
+        }
+        self.under_way.clone_from(&directories);
+        let bytes_max = u32::try_from((room * ENTRY_BYTES).min(BATCH_BYTES_MAX)).expect("the most fits");
+        Some(Batch { directories, bytes_max })
+    }
+
+    /// Notes that a batch is done, of which the first `listed` directories are known. The first one is not tried again
+    /// in any case.
+    pub fn done(&mut self, batch: Batch, listed: usize, known: &Known) {
+        self.under_way.clear();
+        if self.is_ended {
+            return;
+        }
+        let rest = batch.directories.get(listed.max(1)..).unwrap_or_default().to_vec();
+        self.put_first(rest);
+        for directory in batch.directories.iter().take(listed).rev() {
+            self.put_first(known.directories_in(directory));
+        }
+    }
+
+    /// Puts directories before those that wait, in their order. The last ones are dropped when there are too many.
+    fn put_first(&mut self, directories: Vec<NodeRecord>) {
+        for directory in directories.into_iter().rev() {
+            if self.is_waiting.insert(directory.clone()) {
+                self.waiting.push_front(directory);
+            }
+        }
+        while self.waiting.len() > WAITING_MAX {
+            if let Some(dropped) = self.waiting.pop_back() {
+                self.is_waiting.remove(&dropped);
+            }
+        }
+    }
+}
