@@ -143,7 +143,7 @@ impl Nodes for Server {
     }
 
     fn node_list(&self, directories: &[NodeRecord], bytes_max: u32) -> Result<Vec<DirectoryListing>> {
-        self.nodes.list_directories(directories, usize::try_from(bytes_max).unwrap_or(usize::MAX))
+        self.list_directories(directories, usize::try_from(bytes_max).unwrap_or(usize::MAX))
     }
 
     fn node_mknod(

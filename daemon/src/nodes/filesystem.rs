@@ -24,6 +24,7 @@ const FUSE_MAGIC: u64 = 0x6573_5546;
 const MSDOS_MAGIC: u64 = 0x4d44;
 const EXFAT_MAGIC: u64 = 0x2011_bab0;
 const BTRFS_MAGIC: u64 = 0x9123_683e;
+const EXT_MAGIC: u64 = 0xef53;
 
 /// A file system of the guest.
 pub struct Filesystem {
@@ -37,6 +38,7 @@ pub struct Filesystem {
     /// Where it lies on the disks, once somebody has asked.
     pub(super) ground: OnceLock<std::result::Result<Ground, WhyUnknown>>,
     is_btrfs: bool,
+    is_ext: bool,
     /// In a btrfs, the subvolume that is mounted.
     subvolume: u64,
     has_xattrs: AtomicBool,
@@ -88,6 +90,7 @@ impl Filesystem {
             naming,
             ground: OnceLock::new(),
             is_btrfs,
+            is_ext: kind == EXT_MAGIC,
             subvolume,
             has_xattrs: AtomicBool::new(true),
         })
@@ -216,6 +219,11 @@ impl Filesystem {
             _ => (0, stat.stx_ino),
         };
         inode_number::unique(self.place, subvolume, inode)
+    }
+
+    /// Says whether directories are read through the cache of the device.
+    pub fn lists_through_device(&self) -> bool {
+        self.is_ext
     }
 
     /// Says whether files can have extended attributes here, as far as is known.

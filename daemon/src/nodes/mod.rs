@@ -13,6 +13,7 @@ mod inode_number;
 mod listing;
 mod maps;
 mod own;
+mod read_ahead;
 mod readdir;
 
 use std::ffi::CStr;
