@@ -49,6 +49,8 @@ pub struct Outcome {
 impl Comparison<'_> {
     /// Runs all sessions.
     pub fn run(mut self) -> anyhow::Result<Outcome> {
+        let mut machine = Machine::look(self.runner);
+        self.notes.extend(machine.note());
         self.warm_up()?;
         let mut samples = Samples::default();
         let mut failures = 0;
@@ -68,7 +70,16 @@ impl Comparison<'_> {
                 }
             }
         }
-        Ok(Outcome { results: self.results(samples), failures })
+        for entrant in &self.entrants {
+            if let Some(version) = &entrant.version {
+                machine.versions.push((entrant.contestant.name().to_owned(), version.clone()));
+            }
+        }
+        let contestants = self.entrants.iter().map(|entrant| entrant.contestant.name().to_owned()).collect();
+        Ok(Outcome {
+            results: Results { machine, contestants, rows: samples.rows(), notes: self.notes },
+            failures,
+        })
     }
 
     /// Mounts once with everybody, untimed: appliances are built, programs come into the page cache, and who cannot
@@ -111,16 +122,5 @@ impl Comparison<'_> {
     fn scratch(&self) -> anyhow::Result<tempfile::TempDir> {
         let scratch = tempfile::Builder::new().prefix("scratch-").tempdir_in(self.folder);
         scratch.with_context(|| format!("make a folder in {}", self.folder.display()))
-    }
-
-    fn results(self, samples: Samples) -> Results {
-        let mut machine = Machine::look(self.runner);
-        for entrant in &self.entrants {
-            if let Some(version) = &entrant.version {
-                machine.versions.push((entrant.contestant.name().to_owned(), version.clone()));
-            }
-        }
-        let contestants = self.entrants.iter().map(|entrant| entrant.contestant.name().to_owned()).collect();
-        Results { machine, contestants, rows: samples.rows(), notes: self.notes }
     }
 }

@@ -74,12 +74,9 @@ pub fn run(
     folder: &Path,
     runner: &Runner,
 ) -> anyhow::Result<Growth> {
-    let mut growth = Growth {
-        machine: Machine::look(runner),
-        guests: Vec::new(),
-        long_directory: None,
-        notes: Vec::new(),
-    };
+    let machine = Machine::look(runner);
+    let notes = machine.note().into_iter().collect();
+    let mut growth = Growth { machine, guests: Vec::new(), long_directory: None, notes };
     for &files in &arguments.files {
         let image = with_files(folder, files, runner)?;
         growth.guests.push(measure_guest(&image, files, guestmount, runner)?);
