@@ -9,6 +9,7 @@ use std::path::Path;
 use guestfs_api::values::Mountable;
 use guestfs_api::{Errno, Failure};
 use log::Level;
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 
 use super::plan::{Driver, Plan};
@@ -116,6 +117,33 @@ fn is_read_only(device: &Path) -> bool {
 }
 
 fn mount(plan: &Plan, kind: &str, target: &Path) -> rustix::io::Result<()> {
+    if plan.options.is_read_only() && WRITING_DRIVERS.contains(&kind) {
+        // Where it fails there is a journal to replay, or something that the mount below says as well.
+        match mount_unwritten(plan, kind, target) {
+            Ok(()) => return Ok(()),
+            Err(error) => log::debug!("mount {} without writing: {error}", plan.device.display()),
+        }
+    }
+    mount_plainly(plan, kind, target)
+}
+
+/// Drivers that write to the device of a file system that is mounted read-only, though its journal is clean: XFS clears
+/// what is left of older journals. A disk that was not written to can be read without the VM.
+const WRITING_DRIVERS: [&str; 1] = ["xfs"];
+
+/// Mounts with the device read-only for as long as that takes.
+fn mount_unwritten(plan: &Plan, kind: &str, target: &Path) -> rustix::io::Result<()> {
+    let device = rustix::fs::open(&plan.device, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    if sys::block_device_number(&device, BlockDeviceNumber::IsReadOnly)? != 0 {
+        return mount_plainly(plan, kind, target);
+    }
+    sys::set_block_device_read_only(&device, true)?;
+    let mounted = mount_plainly(plan, kind, target);
+    sys::set_block_device_read_only(&device, false)?;
+    mounted
+}
+
+fn mount_plainly(plan: &Plan, kind: &str, target: &Path) -> rustix::io::Result<()> {
     let data = CString::new(plan.options.data.as_str()).map_err(|_| rustix::io::Errno::INVAL)?;
     rustix::mount::mount(&plan.device, target, kind, plan.options.flags, &*data)
 }
