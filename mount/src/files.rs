@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use errno_map::Errno;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 use crate::directories::OpenDirectories;
 use crate::inodes::{InodeNumber, Inodes, Remembered};
 use crate::open_files::{HandleNumber, OpenFiles};
+use crate::readers::{Reader, Readers};
 
 /// A guest whose files can be served.
 pub trait GuestNodes: Nodes<Error: AsErrno> + Send + Sync + 'static {}
@@ -33,17 +35,22 @@ pub struct Found {
 }
 
 /// What a mounted guest's files are to the kernel.
-pub struct Files<N> {
-    pub(crate) nodes: N,
+pub struct Files<N: GuestNodes> {
+    pub(crate) nodes: Arc<N>,
     pub(crate) inodes: Inodes,
     pub(crate) directories: OpenDirectories,
     open_files: OpenFiles,
+    /// Where nothing can change, in place of `open_files`.
+    readers: Readers<N>,
     /// Counts the beginnings and ends of changes: what was read from the guest when it was the same as now is valid.
     changes: AtomicU64,
     /// Nodes the kernel has forgotten and the guest has not been told of. Nothing is called with it held.
     forgotten: Mutex<Vec<(InodeNumber, NodeRecord)>>,
     is_read_only: bool,
 }
+
+/// What the kernel names in place of a handle for a file that it has not opened.
+pub const NO_HANDLE: HandleNumber = HandleNumber(0);
 
 /// How many forgotten nodes go to the guest in one call.
 const FORGOTTEN_MAX: usize = 1024;
@@ -53,10 +60,11 @@ impl<N: GuestNodes> Files<N> {
     pub fn new(nodes: N, is_read_only: bool) -> Result<Files<N>, N::Error> {
         let inodes = Inodes::new(&nodes.node_root()?);
         Ok(Files {
-            nodes,
+            nodes: Arc::new(nodes),
             inodes,
             directories: OpenDirectories::default(),
             open_files: OpenFiles::default(),
+            readers: Readers::default(),
             changes: AtomicU64::new(0),
             forgotten: Mutex::default(),
             is_read_only,
@@ -175,9 +183,23 @@ impl<N: GuestNodes> Files<N> {
         Ok((found, self.open_files.insert(node, created.handle)))
     }
 
-    /// Reads `size` bytes at `offset`; fewer only at the end of the file.
-    pub fn read(&self, handle: HandleNumber, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
-        let handle = self.guest_handle(handle)?;
+    /// Reads `size` bytes at `offset`; fewer only at the end of the file. The kernel has opened no file where nothing can
+    /// change, and names [`NO_HANDLE`].
+    pub fn read(
+        &self,
+        number: InodeNumber,
+        handle: HandleNumber,
+        offset: u64,
+        size: u32,
+    ) -> Result<Vec<u8>, Errno> {
+        if handle == NO_HANDLE {
+            let reader = self.reader(number)?;
+            return self.read_handle(reader.handle(), offset, size);
+        }
+        self.read_handle(self.guest_handle(handle)?, offset, size)
+    }
+
+    fn read_handle(&self, handle: u64, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
         let mut data = Vec::new();
         let mut left = size;
         while left > 0 {
@@ -356,12 +378,22 @@ impl<N: GuestNodes> Files<N> {
     }
 
     /// Finds data or a hole from `offset` on, with the `whence` of lseek(2).
-    pub fn seek(&self, handle: HandleNumber, offset: i64, whence: i32) -> Result<i64, Errno> {
-        let handle = self.guest_handle(handle)?;
+    pub fn seek(
+        &self,
+        number: InodeNumber,
+        handle: HandleNumber,
+        offset: i64,
+        whence: i32,
+    ) -> Result<i64, Errno> {
         let offset = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
         let whence = u32::try_from(whence).map_err(|_| Errno::EINVAL)?;
-        let place = self.nodes.node_lseek(handle, offset, whence).map_err(errno)?;
-        i64::try_from(place).map_err(|_| Errno::EIO)
+        let place = if handle == NO_HANDLE {
+            let reader = self.reader(number)?;
+            self.nodes.node_lseek(reader.handle(), offset, whence)
+        } else {
+            self.nodes.node_lseek(self.guest_handle(handle)?, offset, whence)
+        };
+        i64::try_from(place.map_err(errno)?).map_err(|_| Errno::EIO)
     }
 
     /// Copies within the guest; returns how many bytes were copied.
@@ -392,6 +424,15 @@ impl<N: GuestNodes> Files<N> {
         let mode = self.attributes(number)?.mode;
         let is_allowed = mode & libc::S_IFMT == libc::S_IFDIR || mode & 0o111 != 0;
         is_allowed.then_some(()).ok_or(Errno::EACCES)
+    }
+
+    /// Gives a file to read that the kernel has not opened.
+    fn reader(&self, number: InodeNumber) -> Result<Arc<Reader<N>>, Errno> {
+        match self.is_read_only {
+            true => self.readers.get(&self.nodes, number, || self.inodes.node(number)),
+            // What can change is opened and closed, so that the guest knows what is in use.
+            false => Err(Errno::EBADF),
+        }
     }
 
     /// Gives the guest's handle of an open file, opening it now if that was put off.

@@ -3,6 +3,7 @@
 //! The only place that replies: every request is answered once, also when answering it panics. Says how long the
 //! kernel may keep what it is told.
 
+mod read_around;
 mod session;
 
 use std::ffi::OsStr;
@@ -10,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use errno_map::Errno;
@@ -28,6 +30,7 @@ use crate::files::{Files, Found, GuestNodes};
 use crate::inodes::{InodeNumber, Remembered};
 use crate::open_files::HandleNumber;
 
+use self::read_around::ReadAround;
 pub use self::session::{Serving, Settings};
 
 /// The most one request carries, in bytes: what the kernel sends without being configured for more.
@@ -38,9 +41,10 @@ const BACKGROUND_MAX: u16 = 64;
 pub const TRACE_TARGET: &str = "file-operations";
 
 /// Answers the kernel.
-struct Adapter<N> {
-    files: Files<N>,
+struct Adapter<N: GuestNodes> {
+    files: Arc<Files<N>>,
     settings: Settings,
+    read_around: ReadAround,
 }
 
 impl<N: GuestNodes> Adapter<N> {
@@ -112,6 +116,11 @@ impl<N: GuestNodes> Adapter<N> {
             // Nobody's permissions are checked: the work is done as the guest's root.
             false => Owner { uid: 0, gid: 0 },
         }
+    }
+
+    /// Says whether the kernel may read files without opening them: when nothing can change and it keeps what it read.
+    fn is_opening_needless(&self) -> bool {
+        self.files.is_read_only() && !self.settings.is_direct_io
     }
 
     fn open_flags(&self) -> FopenFlags {
@@ -289,6 +298,11 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
     }
 
     fn open(&self, _request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if self.is_opening_needless() {
+            // The kernel opens all files by itself from now on, keeps what it has read of them, and does not tell when
+            // they are closed.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         match self
             .answer(format_args!("open {inode} {:#x}", flags.0), |files| files.open(number(inode), flags.0))
         {
@@ -335,8 +349,11 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         reply: ReplyData,
     ) {
         let result = self.answer(format_args!("read {inode} {handle} {size} at {offset}"), |files| {
-            files.read(handle_number(handle), offset, size)
+            files.read(number(inode), handle_number(handle), offset, size)
         });
+        if self.is_opening_needless() {
+            self.read_around.note(number(inode), offset, size);
+        }
         match result {
             Ok(data) => reply.data(&data),
             Err(errno) => reply.error(errno),
@@ -373,6 +390,10 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         _owner: LockOwner,
         reply: ReplyEmpty,
     ) {
+        if self.is_opening_needless() {
+            // And none from now on is told of.
+            return reply.error(fuser::Errno::ENOSYS);
+        }
         let result = self.answer(format_args!("flush {inode} {handle}"), |_| Ok(()));
         reply_empty(result, reply);
     }
@@ -623,7 +644,7 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         reply: ReplyLseek,
     ) {
         let result = self.answer(format_args!("lseek {inode} {handle} {offset} {whence}"), |files| {
-            files.seek(handle_number(handle), offset, whence)
+            files.seek(number(inode), handle_number(handle), offset, whence)
         });
         match result {
             Ok(offset) => reply.offset(offset),

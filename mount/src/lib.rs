@@ -23,6 +23,7 @@ pub mod mountpoint;
 pub mod open_files;
 pub mod presence;
 pub mod progress_bar;
+mod readers;
 pub mod report;
 pub mod request;
 pub mod run;

@@ -2,12 +2,14 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use fuser::{Config, Session, SessionACL};
 
 use super::Adapter;
+use super::read_around::ReadAround;
 use crate::attributes::Presentation;
 use crate::files::{Files, GuestNodes};
 use crate::mount_options::Audience;
@@ -57,9 +59,18 @@ impl Serving {
             Audience::Owner | Audience::Everyone => SessionACL::All,
             Audience::OwnerAndRoot => SessionACL::RootAndOwner,
         };
-        let session = Session::from_fd(Adapter { files, settings }, connection, acl, config)?;
+        let files = Arc::new(files);
+        let (read_around, wanted_parts) = ReadAround::new();
+        let adapter = Adapter { files: Arc::clone(&files), settings, read_around };
+        let session = Session::from_fd(adapter, connection, acl, config)?;
+        let read_around = wanted_parts.serve(files, session.notifier())?;
         let thread = thread::Builder::new().name("fuse".to_owned()).spawn(move || {
-            let result = match session.run() {
+            let result = session.run();
+            // The adapter is gone, so this ends now.
+            if read_around.join().is_err() {
+                log::error!("reading around: a bug of guestmount; the mount was only slower for it");
+            }
+            let result = match result {
                 // A request that was on its way when the mount ended.
                 Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
                 result => result,
