@@ -1,13 +1,15 @@
 //! A guest disk mounted by guestmount, unmounted whatever happens.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 
-use crate::command::{Outcome, run};
+use crate::command::{Outcome, PROGRAM_TIME_MAX, run};
 use crate::programs::program;
+use crate::remains::is_mountpoint;
 
 /// A running guestmount and its mountpoint.
 #[derive(Debug)]
@@ -76,6 +78,53 @@ impl Mounted {
     /// Runs guestunmount on the mountpoint.
     pub fn guestunmount(&self) -> Outcome {
         run(Command::new(program("guestunmount")).arg(self.mountpoint.path()))
+    }
+}
+
+/// A guestmount that shows every call it makes, until it ends.
+#[derive(Debug)]
+pub struct Traced {
+    mounted: Mounted,
+    process: Child,
+    trace: NamedTempFile,
+}
+
+impl Traced {
+    /// Mounts one device of an image on `/`, read-only.
+    pub fn new(image: &Path, device: &str) -> Traced {
+        Traced::with_options(image, device, &[])
+    }
+
+    /// Mounts one device of an image on `/`, read-only and with further options.
+    pub fn with_options(image: &Path, device: &str, options: &[&str]) -> Traced {
+        let (mountpoint, trace) = (mountpoint(), NamedTempFile::new().expect("a file for the trace"));
+        let mut command = guestmount([OsStr::new("-a"), image.as_os_str(), "-m".as_ref(), device.as_ref()]);
+        command.args(["--ro", "-x"]).args(options).arg(mountpoint.path());
+        let stderr = trace.reopen().expect("the file was just made");
+        let mut process = command.stderr(stderr).spawn().expect("guestmount starts");
+        let deadline = Instant::now() + PROGRAM_TIME_MAX;
+        while !is_mountpoint(mountpoint.path()) {
+            if process.try_wait().expect("the child is ours").is_some() || Instant::now() > deadline {
+                let _ = process.kill();
+                let _ = process.wait();
+                let said = std::fs::read_to_string(trace.path()).unwrap_or_default();
+                panic!("guestmount does not mount:\n{said}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Traced { mounted: Mounted { mountpoint, is_mounted: true }, process, trace }
+    }
+
+    /// Gives the mountpoint.
+    pub fn path(&self) -> PathBuf {
+        self.mounted.path()
+    }
+
+    /// Unmounts; gives what was shown.
+    pub fn end(mut self) -> String {
+        self.mounted.unmount();
+        self.process.wait().expect("the child is ours");
+        std::fs::read_to_string(self.trace.path()).expect("the trace is text")
     }
 }
 

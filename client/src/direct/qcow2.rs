@@ -203,3 +203,6 @@ fn read_most(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
     }
     Ok(length)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! Each kind of file system with a tree that holds everything that is easily lost: read through a read-only mount it
 //! equals the original; written through a read-write mount it is clean and equals the original again.
 
+mod direct;
 mod rare;
 mod read_only;
 mod read_write;
