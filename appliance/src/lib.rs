@@ -1,7 +1,7 @@
 //! The appliance: the small virtual machine that opens guest disks on behalf of the library.
 //!
-//! [`build`] makes its files from distribution packages, [`locate`] finds them or has them made, and [`vm`]
-//! starts, watches and stops the machine and hands out its channels. What is said over a channel is the
+//! [`build`] makes its files from distribution packages, [`locate`] finds them or has them made, [`snapshot`] keeps it
+//! booted, and [`vm`] starts, watches and stops the machine and hands out its channels. What is said over a channel is the
 //! business of the client and the daemon; this package knows neither.
 
 pub mod build;
@@ -11,13 +11,15 @@ pub mod locate;
 pub mod place;
 mod programs;
 pub mod progress;
+pub mod snapshot;
 pub mod vm;
 
 pub use build::{BuildError, BuildOptions};
 pub use daemon_binary::{DaemonBinary, DaemonError};
 pub use environment::Environment;
-pub use locate::{Appliance, LocateError, ensure, find};
+pub use locate::{Appliance, ApplianceFiles, LocateError, ensure, find};
 pub use place::{Place, PlaceError};
 pub use programs::ProgramError;
 pub use progress::{NoProgress, Progress, Step};
+pub use snapshot::{Snapshot, SnapshotKey, SnapshotStore};
 pub use vm::{LaunchError, Vm, VmConfig};

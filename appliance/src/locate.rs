@@ -2,8 +2,12 @@
 //! has it built when it is missing or out of date.
 
 use std::env;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
 use thiserror::Error;
 
 use crate::build::manifest::{INITRAMFS, KERNEL, TOOLS};
@@ -12,6 +16,8 @@ use crate::daemon_binary::DaemonBinary;
 use crate::environment::Environment;
 use crate::place::Place;
 use crate::progress::Progress;
+use crate::snapshot::SnapshotStore;
+use crate::vm::LaunchError;
 
 /// The files of an appliance.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +30,19 @@ pub struct Appliance {
     pub initramfs: PathBuf,
     /// The tools image; `None` when it is inside the initramfs.
     pub tools: Option<PathBuf>,
+    /// Where its snapshots are kept; `None` for one that was not built here, which always boots.
+    pub snapshots: Option<SnapshotStore>,
+}
+
+/// The same files, open.
+#[derive(Debug)]
+pub struct ApplianceFiles {
+    /// The kernel.
+    pub kernel: File,
+    /// The initramfs.
+    pub initramfs: File,
+    /// The tools image.
+    pub tools: Option<File>,
 }
 
 /// Why no appliance was found.
@@ -58,11 +77,36 @@ impl Appliance {
             kernel,
             initramfs,
             tools,
+            snapshots: None,
         };
         if let (Some(kernel), Some(initramfs), Some(tools)) = (file(KERNEL), file(INITRAMFS), file(TOOLS)) {
             return Some(appliance(kernel, initramfs, Some(tools)));
         }
         Some(appliance(file(EXPORTED_KERNEL)?, file(EXPORTED_INITRAMFS)?, None))
+    }
+
+    /// Opens the files, all of them from the folder that is there now: it may be replaced by a new one meanwhile.
+    ///
+    /// # Errors
+    /// Fails when one of them cannot be opened.
+    pub fn open(&self) -> Result<ApplianceFiles, LaunchError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |errno: Errno| LaunchError::Appliance { path, source: errno.into() }
+        };
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let folder = open(&self.directory, flags | OFlag::O_DIRECTORY, Mode::empty())
+            .map_err(failed(&self.directory))?;
+        let file = |path: &PathBuf| {
+            // An absolute path, in tests for example, is opened as it is.
+            let below = path.strip_prefix(&self.directory).unwrap_or(path);
+            openat(&folder, below, flags, Mode::empty()).map(File::from).map_err(failed(path))
+        };
+        Ok(ApplianceFiles {
+            kernel: file(&self.kernel)?,
+            initramfs: file(&self.initramfs)?,
+            tools: self.tools.as_ref().map(file).transpose()?,
+        })
     }
 }
 
@@ -76,8 +120,7 @@ pub fn find(environment: &Environment) -> Result<Appliance, LocateError> {
     }
     let place = Place::from_environment(environment);
     place.check().map_err(BuildError::from)?;
-    let directory = place.appliance();
-    Appliance::at(&directory).ok_or(LocateError::NotBuilt { directory })
+    own_appliance(&place, place.appliance())
 }
 
 /// Finds an appliance that is up to date, building it where that is this user's to decide: a folder named by
@@ -100,7 +143,12 @@ pub fn ensure(
         is_forced: false,
     };
     let directory = build::build(&options, progress)?;
-    Appliance::at(&directory).ok_or(LocateError::NotBuilt { directory })
+    own_appliance(&options.place, directory)
+}
+
+fn own_appliance(place: &Place, directory: PathBuf) -> Result<Appliance, LocateError> {
+    let appliance = Appliance::at(&directory).ok_or(LocateError::NotBuilt { directory })?;
+    Ok(Appliance { snapshots: Some(SnapshotStore::at(place.snapshots())), ..appliance })
 }
 
 fn find_in_path(environment: &Environment) -> Result<Option<Appliance>, LocateError> {

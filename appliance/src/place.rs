@@ -86,6 +86,11 @@ impl Place {
         self.directory.join("appliance")
     }
 
+    /// Where snapshots of the appliance are.
+    pub fn snapshots(&self) -> PathBuf {
+        self.directory.join("snapshots")
+    }
+
     /// Where downloaded packages are kept.
     pub fn packages(&self) -> PathBuf {
         self.directory.join("packages")

@@ -19,6 +19,8 @@ pub enum Step {
     Tools,
     /// The initramfs is written.
     Initramfs,
+    /// The appliance is booted once and saved, for later starts.
+    Snapshot,
 }
 
 impl fmt::Display for Step {
@@ -31,6 +33,7 @@ impl fmt::Display for Step {
             Step::Kernel => "prepare the kernel and its modules",
             Step::Tools => "make the tools image",
             Step::Initramfs => "write the initramfs",
+            Step::Snapshot => "boot it once and save it, so that starts are quick",
         })
     }
 }

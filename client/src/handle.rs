@@ -3,35 +3,28 @@
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use guestfs_api::Remote;
-use guestfs_api::frame::FrameError;
 use guestfs_api::procedures::control::Control;
 use guestfs_appliance::vm::drive::DRIVES_MAX;
-use guestfs_appliance::vm::{Accelerator, Access, Drive, LaunchError, Vm, VmConfig};
-use guestfs_appliance::{Environment, Step, ensure};
+use guestfs_appliance::vm::{Access, Drive, Vm, Window};
 
 use crate::connection::Connection;
 use crate::direct::disks::Disks;
 use crate::direct::image::Image;
 use crate::error::{ConnectionError, Error};
 use crate::events::{Event, EventHandler};
+use crate::launch::{CONSOLE_LINES, Launch, Launched};
 use crate::nodes_connection::NodesConnection;
 use crate::settings::Settings;
 
 /// How long QEMU may take to end after it was told to, before it is killed.
 const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// How long to wait for a failed machine's end, so that its exit status can be told.
-const EXIT_TIME_MAX: Duration = Duration::from_millis(500);
-
 /// How long the guest may take to write what it holds in memory when the handle is closed: at most its memory, half a
 /// gigabyte by default, to a slow disk. `guestunmount` waits as long for a mount to end.
 const AUTOSYNC_TIME_MAX: Duration = Duration::from_secs(600);
-
-/// How many of the console's last lines a failed launch reports.
-const CONSOLE_LINES: usize = 8;
 
 /// Where a handle is in its life; it only moves on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +74,7 @@ struct Running {
     nodes: Option<Arc<NodesConnection>>,
     nodes_stream: Option<UnixStream>,
     connection: Arc<Connection>,
+    window: Option<Window>,
     vm: Vm,
 }
 
@@ -149,53 +143,9 @@ impl Handle {
     }
 
     fn start(&self) -> Result<Running, Error> {
-        // Before the appliance, which may have to be built first.
-        for drive in &self.drives {
-            drive.check().map_err(LaunchError::Image)?;
-        }
-        let config = self.vm_config()?;
-        let deadline = Instant::now() + self.settings.launch_time_max;
-        let mut vm = Vm::start(config)?;
-        if let Accelerator::Emulation(reason) = vm.accelerator() {
-            self.events.emit(&Event::Log(&reason.to_string()));
-        }
-        let mut stream = vm.take_channel().expect("the channel of a fresh VM was not taken yet");
-        let nodes_stream = vm.take_nodes_channel();
-        let launched = Connection::wait_for_launch(&mut stream, deadline).and_then(|()| {
-            let events = self.events.clone();
-            Connection::new(stream, self.settings.is_traced, events)
-                .map_err(|error| FrameError::Io(error).into())
-        });
-        match launched {
-            Ok(connection) => Ok(Running { nodes: None, nodes_stream, connection: Arc::new(connection), vm }),
-            Err(error) => Err(launch_error(&vm, &error)),
-        }
-    }
-
-    fn vm_config(&self) -> Result<VmConfig, Error> {
-        let settings = &self.settings;
-        let mut report = |step: Step, done: u64, total: u64| {
-            self.events.emit(&Event::Launch { step: &step.to_string(), done, total });
-        };
-        let mut config =
-            VmConfig::new(ensure(&Environment::from_process(), settings.daemon.as_deref(), &mut report)?);
-        config.drives.clone_from(&self.drives);
-        config.accelerator = settings.accelerator;
-        config.append.clone_from(&settings.append);
-        config.is_verbose = settings.is_verbose;
-        config.memory_mib = settings.memory_mib.unwrap_or(config.memory_mib);
-        config.vcpus = settings.vcpus.unwrap_or(config.vcpus);
-        if let Some(hypervisor) = &settings.hypervisor {
-            config.hypervisor.clone_from(hypervisor);
-        }
-        if let Some(directory) = &settings.temporary_directory {
-            config.temporary_directory.clone_from(directory);
-        }
-        if settings.is_verbose {
-            let events = self.events.clone();
-            config.console = Some(Box::new(move |bytes: &[u8]| events.emit(&Event::Console(bytes))));
-        }
-        Ok(config)
+        let launch = Launch { settings: &self.settings, drives: &self.drives, events: &self.events };
+        let Launched { vm, connection, nodes_stream, window } = launch.run()?;
+        Ok(Running { nodes: None, nodes_stream, connection: Arc::new(connection), window, vm })
     }
 
     /// Gives the daemon: the topic traits of [`guestfs_api::procedures`] are implemented on it.
@@ -230,6 +180,23 @@ impl Handle {
         let count = self.drives.len();
         let images = self.drives.iter().map(direct_image).collect();
         Ok(Disks::new(images, Box::new(move || watch.written(count).map_err(|error| error.to_string()))))
+    }
+
+    /// Gives the memory that the daemon has mapped too, for contents of files; `None` when there is none or it was taken
+    /// before.
+    pub fn take_window(&mut self) -> Result<Option<Window>, Error> {
+        self.running("take the shared memory")?;
+        let Phase::Ready(running) = &mut self.phase else { unreachable!("running() has checked the phase") };
+        Ok(running.window.take())
+    }
+
+    /// Builds the appliance when it is missing or outdated, and saves it booted, so that later launches with these
+    /// settings are quick. Drives are no part of it.
+    ///
+    /// Fails when the appliance cannot be built. That it cannot be saved is told as an event.
+    pub fn prepare_appliance(&self) -> Result<(), Error> {
+        self.expect_configuring("prepare the appliance")?;
+        Launch { settings: &self.settings, drives: &[], events: &self.events }.prepare_appliance()
     }
 
     /// Asks the file transfer that is running, if one is, to stop.
@@ -306,11 +273,4 @@ fn direct_image(drive: &Drive) -> Option<Image> {
         .map_err(|error| error.to_string())
         .and_then(|format| Image::open(&drive.path, format).map_err(|error| error.to_string()));
     opened.inspect_err(|reason| log::debug!("{}: not read directly: {reason}", drive.path.display())).ok()
-}
-
-/// Says why the daemon of a started machine did not come up, with what its console shows.
-fn launch_error(vm: &Vm, error: &ConnectionError) -> Error {
-    // A machine that is going down closes its ports first.
-    vm.wait_exit(EXIT_TIME_MAX);
-    Error::Launch { cause: error.to_string(), report: vm.failure_report(CONSOLE_LINES) }
 }

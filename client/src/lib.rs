@@ -11,6 +11,7 @@ pub mod direct;
 mod error;
 mod events;
 mod handle;
+mod launch;
 mod nodes_connection;
 mod settings;
 mod transfer;

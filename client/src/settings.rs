@@ -32,6 +32,9 @@ pub struct Settings {
     pub temporary_directory: Option<PathBuf>,
     /// KVM or emulation.
     pub accelerator: AcceleratorChoice,
+    /// Start from a saved appliance, and save it where there is none. One with other settings than usual (verbose, memory,
+    /// processors, kernel options) always boots.
+    pub is_snapshot_used: bool,
     /// Write everything to the disks when the handle is shut down.
     pub is_autosync: bool,
     /// How long the appliance may take to start.
@@ -50,6 +53,7 @@ impl Default for Settings {
             append: None,
             temporary_directory: None,
             accelerator: AcceleratorChoice::Automatic,
+            is_snapshot_used: true,
             is_autosync: true,
             // A cold boot takes 4 s under emulation on an idle machine; a crowded one is given fifty times that.
             launch_time_max: Duration::from_secs(200),
@@ -97,6 +101,7 @@ impl Settings {
             match setting {
                 "force_tcg" | "force_tcg=1" => settings.accelerator = AcceleratorChoice::Emulation,
                 "force_kvm" | "force_kvm=1" => settings.accelerator = AcceleratorChoice::Kvm,
+                "no_snapshot" | "no_snapshot=1" => settings.is_snapshot_used = false,
                 "" => {}
                 other => {
                     log::warn!("LIBGUESTFS_BACKEND_SETTINGS: '{other}' has no meaning here and is ignored")
@@ -174,7 +179,7 @@ mod tests {
             ("LIBGUESTFS_TMPDIR", "/scratch"),
             ("TMPDIR", "/not/this/one"),
             ("LIBGUESTFS_BACKEND", "direct"),
-            ("LIBGUESTFS_BACKEND_SETTINGS", "unknown:force_tcg"),
+            ("LIBGUESTFS_BACKEND_SETTINGS", "unknown:force_tcg:no_snapshot"),
         ])
         .unwrap();
         let expected = Settings {
@@ -186,6 +191,7 @@ mod tests {
             append: Some("quiet x=y".to_owned()),
             temporary_directory: Some(PathBuf::from("/scratch")),
             accelerator: AcceleratorChoice::Emulation,
+            is_snapshot_used: false,
             ..Settings::default()
         };
         assert_eq!(read, expected);

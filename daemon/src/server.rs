@@ -46,6 +46,7 @@ pub struct Server {
     pub turns: Turns,
     /// How far the running call of the libguestfs port has come.
     pub progress: Progress,
+    is_appliance: bool,
     umask: AtomicU32,
     exit_requested: AtomicBool,
 }
@@ -59,7 +60,8 @@ impl Server {
     pub fn appliance(modules: Modules, image: Arc<ToolsImage>) -> Result<Server, Failure> {
         let devices = Devices::appliance();
         let tools = Tools::appliance(image, Arc::new(Children::new()));
-        Server::new(Path::new(SYSROOT), false, devices, tools, modules)
+        let server = Server::new(Path::new(SYSROOT), false, devices, tools, modules)?;
+        Ok(Server { is_appliance: true, ..server })
     }
 
     /// Makes a server whose guest is a directory of this machine, for tests: `/` counts as mounted, there are no
@@ -90,9 +92,15 @@ impl Server {
             window: OnceLock::new(),
             turns: Turns::default(),
             progress: Progress::new(),
+            is_appliance: false,
             umask: AtomicU32::new(UMASK_FIRST),
             exit_requested: AtomicBool::new(false),
         })
+    }
+
+    /// Says whether the machine is an appliance, and so the daemon's own.
+    pub fn is_appliance(&self) -> bool {
+        self.is_appliance
     }
 
     /// Gives the permissions that are taken off what is made by path. The process's own mask stays 0, so calls apply

@@ -251,6 +251,31 @@ pub fn scan_btrfs_device(control: &File, path: &[u8]) -> Result<()> {
     ioctl_with_pointer(control.as_fd(), BTRFS_IOC_SCAN_DEV, (&raw mut arguments).cast())
 }
 
+/// The most bytes that [`reseed_random_pool`] takes.
+const SEED_BYTES_MAX: usize = 64;
+
+/// The argument of RNDADDENTROPY (struct rand_pool_info).
+#[repr(C)]
+struct RandomPoolInformation {
+    entropy_bits: c_int,
+    length: c_int,
+    bytes: [u8; SEED_BYTES_MAX],
+}
+
+/// Mixes secret random bytes into the kernel's pool and makes its generators start anew from it.
+pub fn reseed_random_pool(seed: &[u8]) -> Result<()> {
+    let length = c_int::try_from(seed.len()).map_err(|_| Errno::INVAL)?;
+    let mut information =
+        RandomPoolInformation { entropy_bits: length * 8, length, bytes: [0; SEED_BYTES_MAX] };
+    information.bytes.get_mut(..seed.len()).ok_or(Errno::INVAL)?.copy_from_slice(seed);
+    let pool = File::options()
+        .write(true)
+        .open("/dev/urandom")
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    ioctl_with_pointer(pool.as_fd(), RNDADDENTROPY, (&raw mut information).cast())?;
+    ioctl_with_number(pool.as_fd(), RNDRESEEDCRNG, 0).map(drop)
+}
+
 /// Bytes for the path in [`BtrfsVolumeArguments`] (BTRFS_PATH_NAME_MAX + 1 in linux/btrfs.h).
 const BTRFS_PATH_BYTES: usize = 4088;
 
@@ -261,7 +286,7 @@ struct BtrfsVolumeArguments {
     name: [u8; BTRFS_PATH_BYTES],
 }
 
-// Numbers from linux/fs.h, linux/fiemap.h, linux/loop.h and linux/btrfs.h, which libc does not have.
+// Numbers from linux/fs.h, linux/fiemap.h, linux/loop.h, linux/btrfs.h and linux/random.h, which libc does not have.
 const FIBMAP: libc::Ioctl = 1;
 const FIGETBSZ: libc::Ioctl = 2;
 const FS_IOC_FIEMAP: libc::Ioctl = 0xc020_660b;
@@ -276,6 +301,8 @@ const BLKZEROOUT: libc::Ioctl = 0x127f;
 const LOOP_SET_FD: libc::Ioctl = 0x4c00;
 const LOOP_CTL_GET_FREE: libc::Ioctl = 0x4c82;
 const BTRFS_IOC_SCAN_DEV: libc::Ioctl = 0x5000_9404;
+const RNDADDENTROPY: libc::Ioctl = 0x4008_5203;
+const RNDRESEEDCRNG: libc::Ioctl = 0x5207;
 
 fn ioctl_with_pointer(device: BorrowedFd<'_>, request: libc::Ioctl, argument: *mut c_void) -> Result<()> {
     // SAFETY: each caller in this file passes a pointer to a live value of the type and size that its request reads or

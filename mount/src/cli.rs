@@ -198,6 +198,7 @@ impl Arguments {
                 (false, true) => Direct::Verified,
                 (false, false) => Direct::On,
             },
+            is_snapshot_used: !self.no_snapshot,
             is_verbose: self.verbose,
             is_traced: self.trace,
         })

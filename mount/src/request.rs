@@ -39,6 +39,8 @@ pub struct MountRequest {
     pub is_autosync: bool,
     /// Whether files of read-only mounts are read from the image itself.
     pub direct: Direct,
+    /// Whether the appliance may be started from a saved one.
+    pub is_snapshot_used: bool,
     /// Whether the library tells what it does (`-v`).
     pub is_verbose: bool,
     /// Whether every file operation and every call is shown (`-x`).

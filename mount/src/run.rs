@@ -14,7 +14,7 @@ use guestfs::api::procedures::mounts::Mounts;
 use guestfs::direct::disks::Disks;
 use guestfs::{
     CACHE_BYTES_MAX, CacheSettings, CachedNodes, DirectNodes, Event, EventHandler, Handle, NodesConnection,
-    Settings,
+    Settings, Window, WindowNodes,
 };
 
 use crate::cli::{self, Invocation};
@@ -110,12 +110,16 @@ fn direct_nodes(
     handle: &mut Handle,
     request: &MountRequest,
     differences: &Arc<AtomicU64>,
-) -> anyhow::Result<DirectNodes<Remote<Arc<NodesConnection>>>> {
+) -> anyhow::Result<DirectNodes<WindowNodes<Remote<Arc<NodesConnection>>>>> {
     let disks = match (request.direct, request.access) {
         (Direct::Off, _) | (_, Access::ReadWrite) => Disks::none(),
         (Direct::On | Direct::Verified, Access::ReadOnly) => handle.direct_disks()?,
     };
-    let nodes = DirectNodes::new(handle.nodes()?, disks);
+    let window = handle.take_window()?.and_then(|memory| {
+        let mapped = Window::map(memory.file, memory.bytes);
+        mapped.inspect_err(|error| log::warn!("contents go through messages: map the window: {error}")).ok()
+    });
+    let nodes = DirectNodes::new(WindowNodes::new(handle.nodes()?, window), disks);
     Ok(match request.direct {
         Direct::Verified => nodes.verified(Arc::clone(differences)),
         Direct::On | Direct::Off => nodes,
@@ -127,6 +131,7 @@ fn launch(request: &MountRequest, is_lost: &Arc<AtomicBool>) -> anyhow::Result<H
     settings.is_verbose |= request.is_verbose;
     settings.is_traced |= request.is_traced;
     settings.is_autosync = request.is_autosync;
+    settings.is_snapshot_used &= request.is_snapshot_used;
     let mut handle = Handle::with_settings(settings);
     handle.set_event_handler(event_handler(Arc::clone(is_lost)))?;
     for drive in &request.drives {

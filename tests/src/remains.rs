@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 /// How long the kernel may take to clear away a killed process.
 const CLEARING_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Gives the processes whose command line holds `path`, each as "pid command line".
+/// Gives the processes whose command line holds `path` or that have it open, each as "pid command line": a restored VM
+/// hears of its images when it runs already.
 pub fn processes_naming(path: &Path) -> Vec<String> {
     let wanted = path.as_os_str().as_bytes();
     let own = std::process::id().to_string();
@@ -19,11 +20,18 @@ pub fn processes_naming(path: &Path) -> Vec<String> {
             continue;
         }
         let command_line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        if command_line.windows(wanted.len()).any(|window| window == wanted) {
+        if command_line.windows(wanted.len()).any(|window| window == wanted) || has_open(&entry.path(), path)
+        {
             found.push(format!("{name} {}", String::from_utf8_lossy(&command_line).replace('\0', " ")));
         }
     }
     found
+}
+
+/// Says whether a process, named by its folder in /proc, has `path` open. Of processes of others that cannot be told.
+fn has_open(process: &Path, path: &Path) -> bool {
+    let Ok(descriptors) = fs::read_dir(process.join("fd")) else { return false };
+    descriptors.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == path))
 }
 
 /// Says whether something is mounted at `path`.

@@ -1,5 +1,6 @@
 //! One trait per topic; a procedure is a method with its number.
 
+pub mod appliance;
 pub mod block_devices;
 pub mod btrfs;
 pub mod control;
@@ -16,6 +17,7 @@ use crate::Procedure;
 
 /// The procedures of each topic.
 static TOPICS: &[&[&Procedure]] = &[
+    appliance::PROCEDURES,
     block_devices::PROCEDURES,
     btrfs::PROCEDURES,
     control::PROCEDURES,

@@ -6,6 +6,8 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
+use super::LaunchError;
+
 /// What the user wants.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum AcceleratorChoice {
@@ -63,6 +65,21 @@ impl fmt::Display for WhyNotKvm {
 }
 
 impl Accelerator {
+    /// Decides what to run on.
+    ///
+    /// # Errors
+    /// Fails when KVM is demanded and cannot be used.
+    pub fn choose(choice: AcceleratorChoice) -> Result<Accelerator, LaunchError> {
+        match choice {
+            AcceleratorChoice::Emulation => Ok(Accelerator::Emulation(WhyNotKvm::NotWanted)),
+            AcceleratorChoice::Automatic => Ok(Accelerator::detect()),
+            AcceleratorChoice::Kvm => match Accelerator::detect() {
+                Accelerator::Kvm => Ok(Accelerator::Kvm),
+                Accelerator::Emulation(why) => Err(LaunchError::NoKvm(why)),
+            },
+        }
+    }
+
     /// Looks at this machine.
     pub fn detect() -> Accelerator {
         let opened = File::options().read(true).write(true).open(Path::new("/dev/kvm")).map(drop);

@@ -2,22 +2,28 @@
 
 use std::path::PathBuf;
 
+use super::drive::Disk;
 use super::error::{FailureReport, LaunchError};
 
-/// Names the cause of a QEMU that ended before its monitor answered. `images` are the drives' images in order.
-pub fn why_qemu_ended(report: FailureReport, images: &[PathBuf]) -> LaunchError {
-    match blamed_image(&report.console, images) {
-        Some((path, reason)) if reason.contains("Failed to get") && reason.contains("lock") => {
-            LaunchError::InUse { path }
-        }
-        Some((path, reason)) => LaunchError::Refused { path, reason },
+/// Names the cause of a QEMU that ended before its monitor answered.
+pub fn why_qemu_ended(report: FailureReport, drives: &[Disk]) -> LaunchError {
+    match blamed_image(&report.console, drives) {
+        Some((path, reason)) => refused(path, reason),
         None => LaunchError::Exited(report),
+    }
+}
+
+/// Makes the error for an image of which QEMU says `reason`.
+pub fn refused(path: PathBuf, reason: String) -> LaunchError {
+    match reason.contains("Failed to get") && reason.contains("lock") {
+        true => LaunchError::InUse { path },
+        false => LaunchError::Refused { path, reason },
     }
 }
 
 /// Finds the line `PROGRAM: -blockdev {"node-name":"drive3-file",…}: REASON` and returns the image of that drive
 /// and the reason, which may go on in the lines below.
-fn blamed_image(console: &[String], images: &[PathBuf]) -> Option<(PathBuf, String)> {
+fn blamed_image(console: &[String], drives: &[Disk]) -> Option<(PathBuf, String)> {
     const OPTION: &str = ": -blockdev {";
     let at = console.iter().position(|line| line.contains(OPTION))?;
     let (_, from_node) = console[at].split_once(": -blockdev ")?;
@@ -27,20 +33,23 @@ fn blamed_image(console: &[String], images: &[PathBuf]) -> Option<(PathBuf, Stri
     let reason = from_node.get(nodes.byte_offset()..)?.trim_start_matches([':', ' ']);
     let name = node.get("node-name")?.as_str()?;
     let digits = name.strip_prefix("drive")?.split('-').next()?;
-    let image = images.get(digits.parse::<usize>().ok()?)?;
+    let drive = drives.get(digits.parse::<usize>().ok()?)?;
     let below = console[at + 1..].iter().map(String::as_str);
     let reason = std::iter::once(reason).chain(below).collect::<Vec<_>>().join("; ");
-    Some((image.clone(), reason))
+    Some((drive.image.clone(), reason))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::drive::Device;
 
     fn why(console: &[&str]) -> LaunchError {
         let console = console.iter().map(|line| (*line).to_owned()).collect();
-        let images = ["/one.img", "/two.vmdk"].map(PathBuf::from);
-        why_qemu_ended(FailureReport { status: None, console }, &images)
+        let device = || Device(serde_json::Value::Null);
+        let drive = |path: &str| Disk { nodes: Vec::new(), device: device(), image: path.into() };
+        let drives = [drive("/one.img"), drive("/two.vmdk")];
+        why_qemu_ended(FailureReport { status: None, console }, &drives)
     }
 
     #[test]

@@ -4,12 +4,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::LaunchError;
+use super::command_line::{WindowFile, descriptor_path};
 use super::image::{Image, ImageError, examine, inspect};
 use super::image_format::Format;
 use super::overlay;
@@ -119,17 +120,26 @@ pub struct InheritedFile {
     pub file: OwnedFd,
 }
 
-/// Everything QEMU is to be told about some disks, in order.
+/// Everything QEMU is to be told about one disk.
+#[derive(Debug, PartialEq)]
+pub struct Disk {
+    /// Its block nodes; each comes after those it is made of.
+    pub nodes: Vec<BlockNode>,
+    /// Its device.
+    pub device: Device,
+    /// The image, for messages.
+    pub image: PathBuf,
+}
+
+/// The disks of a VM.
 #[derive(Debug, Default)]
 pub struct Disks {
-    /// Block nodes; each comes after those it is made of.
-    pub nodes: Vec<BlockNode>,
-    /// Devices, in the order the VM names them.
-    pub devices: Vec<Device>,
+    /// The disk with the appliance's programs.
+    pub tools: Option<Disk>,
+    /// The drives, in the order the VM names them.
+    pub drives: Vec<Disk>,
     /// Files that must be inherited.
     pub files: Vec<InheritedFile>,
-    /// The images, for messages.
-    pub images: Vec<PathBuf>,
 }
 
 /// The controller every drive is attached to.
@@ -156,23 +166,22 @@ impl Disks {
         Ok(disks)
     }
 
-    /// Adds the tools image as a read-only disk.
-    ///
-    /// # Errors
-    /// Fails when it cannot be opened.
-    pub fn add_tools(&mut self, tools: &Path) -> Result<(), LaunchError> {
-        let file = self
-            .file_node("tools-file", tools, Access::ReadOnly, false)
-            .map_err(|source| LaunchError::Appliance { path: tools.to_owned(), source })?;
-        self.nodes.push(file);
-        self.nodes.push(BlockNode(
-            json!({ "node-name": "tools", "driver": "raw", "file": "tools-file", "read-only": true }),
-        ));
+    /// Adds the tools image, which is open, as a read-only disk.
+    pub fn add_tools(&mut self, tools: OwnedFd, path: &Path) {
+        let file = json!({
+            "node-name": "tools-file", "driver": "file", "filename": self.inherit(tools), "read-only": true,
+            "locking": "off",
+        });
+        let image = json!({ "node-name": "tools", "driver": "raw", "file": "tools-file", "read-only": true });
         // The image is read by one process at a time; a queue per CPU would only lengthen the boot.
-        self.devices.push(Device(json!({
+        let device = json!({
             "driver": "virtio-blk-pci", "id": "tools-disk", "drive": "tools", "serial": TOOLS_SERIAL, "num-queues": 1,
-        })));
-        Ok(())
+        });
+        self.tools = Some(Disk {
+            nodes: vec![BlockNode(file), BlockNode(image)],
+            device: Device(device),
+            image: path.to_owned(),
+        });
     }
 
     fn add_drive(
@@ -183,12 +192,13 @@ impl Disks {
         temporary_directory: &Path,
     ) -> Result<(), LaunchError> {
         let name = format!("drive{index}");
+        let mut nodes = Vec::new();
         match drive.access {
-            Access::ReadWrite => self.add_image(&name, drive, image)?,
+            Access::ReadWrite => nodes.extend(self.image_nodes(&name, drive, image)?),
             Access::ReadOnly => {
                 let below = format!("{name}-image");
-                self.add_image(&below, drive, image)?;
-                self.add_overlay(&name, &below, image, temporary_directory)?;
+                nodes.extend(self.image_nodes(&below, drive, image)?);
+                nodes.extend(self.overlay_nodes(&name, &below, image, temporary_directory)?);
             }
         }
         let mut device = json!({
@@ -202,18 +212,21 @@ impl Disks {
         if let Some(label) = &drive.label {
             device["serial"] = label.as_str().into();
         }
-        self.devices.push(Device(device));
-        self.images.push(image.path.clone());
+        self.drives.push(Disk { nodes, device: Device(device), image: image.path.clone() });
         Ok(())
     }
 
-    /// Adds the nodes of the image itself: the file, and the format above it.
-    fn add_image(&mut self, name: &str, drive: &Drive, image: &Image) -> Result<(), LaunchError> {
+    /// Makes the nodes of the image itself: the file, and the format above it.
+    fn image_nodes(
+        &mut self,
+        name: &str,
+        drive: &Drive,
+        image: &Image,
+    ) -> Result<[BlockNode; 2], LaunchError> {
         let file_name = format!("{name}-file");
         let file = self
             .file_node(&file_name, &image.path, drive.access, image.is_block_device)
             .map_err(|source| LaunchError::Open { path: image.path.clone(), source })?;
-        self.nodes.push(file);
         let mut format = json!({
             "node-name": name, "driver": image.format.name(), "file": file_name,
             "read-only": drive.access == Access::ReadOnly,
@@ -221,33 +234,32 @@ impl Disks {
         if drive.has_discard {
             format["discard"] = "unmap".into();
         }
-        self.nodes.push(BlockNode(format));
-        Ok(())
+        Ok([file, BlockNode(format)])
     }
 
-    /// Adds the throw-away layer above a read-only image. Nothing in it outlives the VM, so nothing is flushed.
-    fn add_overlay(
+    /// Makes the throw-away layer above a read-only image. Nothing in it outlives the VM, so nothing is flushed.
+    fn overlay_nodes(
         &mut self,
         name: &str,
         below: &str,
         image: &Image,
         temporary_directory: &Path,
-    ) -> Result<(), LaunchError> {
+    ) -> Result<[BlockNode; 2], LaunchError> {
         let overlay_error =
             |source| LaunchError::Overlay { directory: temporary_directory.to_owned(), source };
         let size = image.virtual_size.unwrap_or(0);
         let file = overlay::create(temporary_directory, size).map_err(overlay_error)?;
         let path = self.inherit(file.into());
         let (file_name, cache) = (format!("{name}-file"), json!({ "no-flush": true }));
-        self.nodes.push(BlockNode(json!({
+        let file = json!({
             "node-name": file_name, "driver": "file", "filename": path, "locking": "off", "cache": cache,
             "discard": "unmap",
-        })));
-        self.nodes.push(BlockNode(json!({
+        });
+        let layer = json!({
             "node-name": name, "driver": "qcow2", "file": file_name, "backing": below, "cache": cache,
             "discard": "unmap",
-        })));
-        Ok(())
+        });
+        Ok([BlockNode(file), BlockNode(layer)])
     }
 
     /// The node of a file or block device of the host. A name that JSON cannot hold is handed over open instead.
@@ -285,11 +297,29 @@ impl Disks {
         Ok(BlockNode(node))
     }
 
+    /// The numbers of the files, with the set each is in.
+    pub fn file_sets(&self) -> Vec<(u32, RawFd)> {
+        self.files.iter().map(|file| (file.set, file.file.as_raw_fd())).collect()
+    }
+
     fn inherit(&mut self, file: OwnedFd) -> String {
         let set = self.files.last().map_or(1, |file| file.set + 1);
         self.files.push(InheritedFile { set, file });
         format!("/dev/fdset/{set}")
     }
+}
+
+/// The memory of the window, from a file QEMU has inherited: the arguments of `object-add`.
+pub fn window_memory(window: WindowFile) -> Value {
+    json!({
+        "qom-type": "memory-backend-file", "id": "window", "size": window.bytes, "share": true,
+        "mem-path": descriptor_path(window.file),
+    })
+}
+
+/// The device through which the VM reaches that memory.
+pub fn window_device() -> Value {
+    json!({ "driver": "ivshmem-plain", "id": "window-device", "memdev": "window", "master": true })
 }
 
 #[cfg(test)]
@@ -314,7 +344,8 @@ mod tests {
     fn read_only_drive_is_a_layer_above_an_image_that_is_never_written() {
         let (_directory, path) = image(OsStr::new("disk,with=odd,driver=null-co"));
         let disks = prepare(Drive::new(&path, Access::ReadOnly));
-        let nodes: Vec<&Value> = disks.nodes.iter().map(|node| &node.0).collect();
+        let [disk] = &disks.drives[..] else { panic!("{disks:?}") };
+        let nodes: Vec<&Value> = disk.nodes.iter().map(|node| &node.0).collect();
         assert_eq!(nodes.len(), 4);
         assert_eq!(
             *nodes[0],
@@ -329,9 +360,9 @@ mod tests {
         assert_eq!(nodes[3]["backing"], "drive0-image");
         assert_eq!(nodes[3]["cache"], json!({ "no-flush": true }));
         assert_eq!(
-            disks.devices,
-            [Device(json!({ "driver": "scsi-hd", "id": "disk0", "drive": "drive0", "bus": "scsi0.0",
-                            "scsi-id": 0, "lun": 0 }))]
+            disk.device,
+            Device(json!({ "driver": "scsi-hd", "id": "disk0", "drive": "drive0", "bus": "scsi0.0",
+                           "scsi-id": 0, "lun": 0 }))
         );
     }
 
@@ -344,11 +375,12 @@ mod tests {
             ..Drive::new(path, Access::ReadWrite)
         };
         let disks = prepare(drive);
-        assert_eq!(disks.nodes.len(), 2);
-        let file = &disks.nodes[0].0;
+        let disk = &disks.drives[0];
+        assert_eq!(disk.nodes.len(), 2);
+        let file = &disk.nodes[0].0;
         assert_eq!((file.get("locking"), file.get("cache")), (None, None));
         assert_eq!(file["read-only"], false);
-        let device = &disks.devices[0].0;
+        let device = &disk.device.0;
         assert_eq!((&device["logical_block_size"], &device["serial"]), (&json!(4096), &json!("data")));
         assert!(disks.files.is_empty());
     }
@@ -357,7 +389,7 @@ mod tests {
     fn name_that_is_not_utf8_is_handed_over_open() {
         let (_directory, path) = image(OsStr::from_bytes(b"disk-\xff"));
         let disks = prepare(Drive::new(path, Access::ReadWrite));
-        assert_eq!(disks.nodes[0].0["filename"], "/dev/fdset/1");
+        assert_eq!(disks.drives[0].nodes[0].0["filename"], "/dev/fdset/1");
         let sets: Vec<u32> = disks.files.iter().map(|file| file.set).collect();
         assert_eq!(sets, [1, 1]);
     }

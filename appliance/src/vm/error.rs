@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 use thiserror::Error;
@@ -101,6 +101,17 @@ pub enum LaunchError {
     /// QEMU ended before it ran.
     #[error("QEMU ended at once: {0}")]
     Exited(FailureReport),
+    /// The saved machine cannot be brought back to life.
+    #[error("the saved appliance cannot be restored: {problem}; {report}")]
+    Restore {
+        /// What QEMU's monitor said or did.
+        problem: QmpError,
+        /// What is known of it.
+        report: FailureReport,
+    },
+    /// QEMU's monitor failed or refused on the way.
+    #[error(transparent)]
+    Monitor(#[from] QmpError),
     /// QEMU does not answer.
     #[error("QEMU started and does not answer: {problem}; {report}")]
     Unresponsive {
@@ -109,6 +120,16 @@ pub enum LaunchError {
         /// What is known of it.
         report: FailureReport,
     },
+}
+
+impl LaunchError {
+    /// Says that a QEMU is not there: only a name without a slash is looked for in PATH.
+    pub(crate) fn no_hypervisor(program: &Path) -> LaunchError {
+        match program.components().count() {
+            0 | 1 => LaunchError::NoHypervisor(program.to_owned()),
+            _ => LaunchError::NoSuchHypervisor(program.to_owned()),
+        }
+    }
 }
 
 /// What is known of a VM that failed: how QEMU ended, if it did, and the console's last lines.

@@ -1,10 +1,12 @@
 //! A small client of QEMU's machine protocol: one JSON object per line, a greeting, then commands and replies with
 //! events in between. Every exchange has a deadline and every line a bound.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -16,6 +18,7 @@ const LINE_MAX: usize = 1 << 20;
 pub struct Qmp {
     stream: UnixStream,
     received: Vec<u8>,
+    version: Value,
 }
 
 /// Why a command failed.
@@ -86,11 +89,12 @@ impl Qmp {
     /// Fails when QEMU ends, does not answer in time, or says something else.
     pub fn connect(stream: UnixStream, deadline: Duration) -> Result<Qmp, QmpError> {
         let begin = Instant::now();
-        let mut qmp = Qmp { stream, received: Vec::new() };
+        let mut qmp = Qmp { stream, received: Vec::new(), version: Value::Null };
         let wait = Wait::new("its greeting", deadline);
-        let greeting = qmp.read_object(&wait)?;
-        if greeting.get("QMP").is_none() {
-            return Err(wait.malformed(greeting));
+        let mut greeting = qmp.read_object(&wait)?;
+        match greeting.get_mut("QMP") {
+            Some(about) => qmp.version = about["version"].take(),
+            None => return Err(wait.malformed(greeting)),
         }
         qmp.execute("qmp_capabilities", json!({}), deadline.saturating_sub(begin.elapsed()))?;
         Ok(qmp)
@@ -123,6 +127,29 @@ impl Qmp {
                 return Err(wait.malformed(reply));
             }
         }
+    }
+
+    /// QEMU's version and its packager's, as it gives them.
+    pub fn version(&self) -> String {
+        self.version.to_string()
+    }
+
+    /// Gives QEMU an open file, which later commands know as `name`.
+    ///
+    /// # Errors
+    /// As [`Qmp::execute`].
+    pub fn give_file(
+        &mut self,
+        name: &str,
+        file: BorrowedFd<'_>,
+        deadline: Duration,
+    ) -> Result<(), QmpError> {
+        // QEMU keeps the file that comes with a byte until the command that takes it; a blank is no command.
+        let content = [IoSlice::new(b" ")];
+        let rights = [ControlMessage::ScmRights(&[file.as_raw_fd()])];
+        sendmsg::<()>(self.stream.as_raw_fd(), &content, &rights, MsgFlags::empty(), None)
+            .map_err(io::Error::from)?;
+        self.execute("getfd", json!({ "fdname": name }), deadline).map(drop)
     }
 
     fn read_object(&mut self, wait: &Wait<'_>) -> Result<Value, QmpError> {

@@ -1,5 +1,6 @@
 //! What the calls do: one file for each topic.
 
+pub mod appliance;
 mod arguments;
 pub mod block_devices;
 pub mod btrfs;
@@ -23,6 +24,7 @@ type Dispatch = fn(&Server, &mut Served<'_>) -> Option<Result<Vec<u8>, Failure>>
 
 /// The topics that are served.
 static TOPICS: &[Dispatch] = &[
+    topics::appliance::dispatch,
     topics::block_devices::dispatch,
     topics::btrfs::dispatch,
     topics::control::dispatch,

@@ -4,12 +4,15 @@ pub mod boot;
 pub mod children;
 pub mod cmdline;
 mod console;
+pub mod disks;
 pub mod modprobe;
 pub mod module_index;
 pub mod modules;
 mod ports;
+pub mod preload;
 mod scsi;
 pub mod tools_image;
+pub mod window_device;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

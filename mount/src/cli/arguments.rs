@@ -71,6 +71,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", overrides_with = "pid_file")]
     pub(super) pid_file: Option<PathBuf>,
 
+    /// Boot the appliance instead of starting from a saved one
+    #[arg(long, overrides_with = "no_snapshot")]
+    pub(super) no_snapshot: bool,
+
     /// Let the kernel keep names and attributes this long; 0 turns that off (default 60, read-only for ever)
     #[arg(long, value_name = "SECONDS", overrides_with = "dir_cache_timeout")]
     pub(super) dir_cache_timeout: Option<u32>,

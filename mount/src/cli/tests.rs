@@ -44,6 +44,7 @@ fn the_shortest_command_line_mounts_read_only_in_the_background() {
         is_foreground: false,
         is_autosync: true,
         direct: Direct::On,
+        is_snapshot_used: true,
         is_verbose: false,
         is_traced: false,
     };
@@ -63,6 +64,7 @@ fn every_option_reaches_the_request() {
         "/dev/sda2:/home",
         "--rw",
         "--no-sync",
+        "--no-snapshot",
         "-o",
         "allow_other",
         "--option",
@@ -88,6 +90,7 @@ fn every_option_reaches_the_request() {
     assert_eq!(request.options, MountOptions::parse(&["allow_other,uid=5".into()]).unwrap());
     assert_eq!(request.cache_lifetime, Duration::from_secs(5));
     assert_eq!(request.ready, ReadySignals { pid_file: Some("p".into()), fd: Some(7) });
+    assert!(!request.is_snapshot_used);
     assert!(request.is_foreground && !request.is_autosync && request.is_verbose && request.is_traced);
 }
 

@@ -133,7 +133,9 @@ fn killing_guestmount_ends_the_vm() {
 fn killing_guestmount_while_it_launches_ends_the_vm() {
     let (disk, folder) = (small_ext4(), mountpoint());
     let mut command = guestmount([OsString::from("-a"), disk.path().into(), "-m".into(), "/dev/sda1".into()]);
-    let mut child = command.arg("--no-fork").arg(folder.path()).stdin(Stdio::null()).spawn().unwrap();
+    // A boot takes long enough for the signal to come in its midst.
+    command.args(["--no-fork", "--no-snapshot"]).arg(folder.path()).stdin(Stdio::null());
+    let mut child = command.spawn().unwrap();
     wait_until("QEMU runs", || {
         processes_naming(disk.path()).iter().any(|process| process.contains("qemu-system"))
     });
@@ -146,7 +148,9 @@ fn killing_guestmount_while_it_launches_ends_the_vm() {
 fn terminating_guestmount_while_it_launches_leaves_nothing() {
     let (disk, folder) = (small_ext4(), mountpoint());
     let mut command = guestmount([OsString::from("-a"), disk.path().into(), "-m".into(), "/dev/sda1".into()]);
-    let mut child = command.arg("--no-fork").arg(folder.path()).stdin(Stdio::null()).spawn().unwrap();
+    // A boot takes long enough for the signal to come in its midst.
+    command.args(["--no-fork", "--no-snapshot"]).arg(folder.path()).stdin(Stdio::null());
+    let mut child = command.spawn().unwrap();
     wait_until("QEMU runs", || {
         processes_naming(disk.path()).iter().any(|process| process.contains("qemu-system"))
     });

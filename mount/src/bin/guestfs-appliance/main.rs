@@ -10,6 +10,8 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use guestfs::appliance::build::{self, BuildOptions, LOCK_DEADLINE, Status};
 use guestfs::appliance::{Appliance, DaemonBinary, Environment, Place, ensure, find};
+use guestfs::{EventHandler, Handle, Settings};
+use guestmount::events::EventDisplay;
 use guestmount::progress_bar::ProgressBar;
 use guestmount::report::{one_line, say};
 
@@ -31,6 +33,9 @@ enum Command {
         /// Build even if it is up to date, with the newest packages
         #[arg(long)]
         force: bool,
+        /// Do not boot the appliance to save it; the first mount does so
+        #[arg(long)]
+        no_snapshot: bool,
         /// Print nothing when there is nothing to do
         #[arg(long)]
         quiet_when_current: bool,
@@ -75,7 +80,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     let environment = Environment::from_process();
     match command {
-        Command::Build { force, quiet_when_current, daemon } => {
+        Command::Build { force, no_snapshot, quiet_when_current, daemon } => {
             let options = BuildOptions {
                 place: Place::from_environment(&environment),
                 daemon: DaemonBinary::locate(daemon.as_deref(), &environment)?,
@@ -84,6 +89,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             };
             let is_current = !force && build::status(&options.place, &options.daemon)? == Status::Current;
             let directory = build::build(&options, &mut ProgressBar::new("guestfs-appliance"))?;
+            if !no_snapshot {
+                save(daemon)?;
+            }
             match is_current {
                 true if quiet_when_current => {}
                 true => println!("{} is up to date", directory.display()),
@@ -105,4 +113,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+/// Boots the appliance and saves it, so that the first mount need not.
+fn save(daemon: Option<PathBuf>) -> anyhow::Result<()> {
+    let mut handle = Handle::with_settings(Settings { daemon, ..Settings::from_environment()? });
+    let display = EventDisplay::new("guestfs-appliance");
+    handle.set_event_handler(EventHandler::new(move |event| display.show(event)))?;
+    Ok(handle.prepare_appliance()?)
 }
