@@ -107,6 +107,9 @@ impl Mounts for Server {
         let mut flags =
             flags_of_mount(&path).map_err(|error| failed(error, format_args!("remount {mountpoint}")))?;
         flags.set(MountFlags::RDONLY, !is_writable);
+        if is_writable {
+            self.nodes.set_writable();
+        }
         rustix::mount::mount_remount(path, flags, c"")
             .map_err(|error| failed(error, format_args!("remount {mountpoint}")))
     }

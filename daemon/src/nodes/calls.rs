@@ -39,8 +39,8 @@ impl Nodes for Server {
             self.mounts.root().ok_or_else(|| Failure::errno(Errno::ENODEV, "nothing is mounted on /"))?;
         let filesystem = self.nodes.filesystem(number)?;
         let fail = |error| failed(error, "root");
-        let node = filesystem.root_node().map_err(fail)?;
         let stat = filesystem.root().and_then(|root| attributes::stat(&*root)).map_err(fail)?;
+        let node = filesystem.root_node(&stat).map_err(fail)?;
         Ok(entry(&filesystem, node, &stat))
     }
 

@@ -168,7 +168,7 @@ impl NodeServer {
             }
             _ => {
                 let name = std::ffi::CString::new(name.as_bytes()).map_err(|_| rustix::io::Errno::INVAL)?;
-                filesystem.kernel_node(directory.file.as_fd(), &name)?
+                filesystem.kernel_node(directory.file.as_fd(), &name, stat)?
             }
         };
         Ok(entry(filesystem, node, stat))

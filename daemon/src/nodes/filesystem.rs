@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use guestfs_api::records::{KEPT_HANDLE as OWN_TAG, LASTING_HANDLE as KERNEL_TAG, NodeRecord, WhyUnknown};
 use parking_lot::RwLock;
-use rustix::fs::{Mode, OFlags, Statx};
+use rustix::fs::{Mode, OFlags, StatVfsMountFlags, Statx};
 use rustix::io::{Errno, Result};
 
 use super::attributes;
@@ -39,6 +39,8 @@ pub struct Filesystem {
     pub(super) ground: OnceLock<std::result::Result<Ground, WhyUnknown>>,
     is_btrfs: bool,
     is_ext: bool,
+    /// Whether files can neither come nor go, and handles can do without the kernel's generation.
+    is_fixed: AtomicBool,
     /// In a btrfs, the subvolume that is mounted.
     subvolume: u64,
     has_xattrs: AtomicBool,
@@ -76,6 +78,8 @@ impl Filesystem {
         let stat = attributes::stat(&root)?;
         let kind = u64::try_from(rustix::fs::fstatfs(&root)?.f_type).unwrap_or(0) & 0xffff_ffff;
         let handle = lasting_handle(&root, kind);
+        let is_ext = kind == EXT_MAGIC && handle.is_some();
+        let is_read_only = rustix::fs::fstatvfs(&root)?.f_flag.contains(StatVfsMountFlags::RDONLY);
         let naming = match &handle {
             Some(_) => Naming::Kernel,
             None => Naming::Own(Box::new(OwnNodes::new(open_path(&root)?, stat.stx_ino, inodes(kind)))),
@@ -90,7 +94,8 @@ impl Filesystem {
             naming,
             ground: OnceLock::new(),
             is_btrfs,
-            is_ext: kind == EXT_MAGIC,
+            is_ext,
+            is_fixed: AtomicBool::new(is_ext && is_read_only),
             subvolume,
             has_xattrs: AtomicBool::new(true),
         })
@@ -124,10 +129,10 @@ impl Filesystem {
         self.root.read().clone().ok_or(Errno::STALE)
     }
 
-    /// Gives the node of its root.
-    pub fn root_node(&self) -> Result<NodeRecord> {
+    /// Gives the node of its root, whose attributes are `stat`.
+    pub fn root_node(&self, stat: &Statx) -> Result<NodeRecord> {
         match &self.naming {
-            Naming::Kernel => self.kernel_node(self.root()?.as_fd(), c""),
+            Naming::Kernel => self.kernel_node(self.root()?.as_fd(), c"", stat),
             Naming::Own(_) => Ok(self.own_node(ROOT)),
         }
     }
@@ -156,14 +161,35 @@ impl Filesystem {
         Ok(())
     }
 
-    /// Names an entry of `directory`, or `directory` itself when `name` is empty, by the kernel's handle.
-    pub fn kernel_node(&self, directory: BorrowedFd<'_>, name: &CStr) -> Result<NodeRecord> {
+    /// Names an entry of `directory`, or `directory` itself when `name` is empty, by the kernel's handle; `stat` are its
+    /// attributes.
+    pub fn kernel_node(&self, directory: BorrowedFd<'_>, name: &CStr, stat: &Statx) -> Result<NodeRecord> {
+        if let Some(handle) = self.fixed_handle(stat) {
+            return Ok(NodeRecord { filesystem: self.number, handle });
+        }
         let handle = sys::name_to_handle(directory, name)?;
         let kind = u8::try_from(handle.kind()).map_err(|_| Errno::OPNOTSUPP)?;
         let mut bytes = Vec::with_capacity(2 + handle.bytes().len());
         bytes.extend([KERNEL_TAG, kind]);
         bytes.extend_from_slice(handle.bytes());
         Ok(NodeRecord { filesystem: self.number, handle: bytes.into_boxed_slice() })
+    }
+
+    /// Puts together the handle of a file that cannot be replaced by another, which saves asking the kernel for it: ext4
+    /// finds a file by its inode number and takes a generation of 0 for any (ext4_nfs_get_inode).
+    fn fixed_handle(&self, stat: &Statx) -> Option<Box<[u8]>> {
+        /// The kind of the kernel's handles that hold an inode number and a generation (FILEID_INO32_GEN).
+        const INODE_AND_GENERATION: u8 = 1;
+        if !self.is_fixed.load(Ordering::Relaxed) {
+            return None;
+        }
+        let inode = u32::try_from(stat.stx_ino).ok()?.to_ne_bytes();
+        Some([&[KERNEL_TAG, INODE_AND_GENERATION][..], &inode, &[0; 4]].concat().into_boxed_slice())
+    }
+
+    /// Notes that files can come and go.
+    pub fn set_writable(&self) {
+        self.is_fixed.store(false, Ordering::Relaxed);
     }
 
     /// Names a node by its number in the table of own nodes.

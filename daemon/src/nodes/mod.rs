@@ -152,6 +152,11 @@ impl NodeServer {
         resumed.map_err(|error| failed(error, "serve the file system again"))
     }
 
+    /// Notes that a file system was made writable. Others may be further mounts of the same one.
+    pub fn set_writable(&self) {
+        self.filesystems.read().mounted.iter().for_each(|filesystem| filesystem.set_writable());
+    }
+
     /// Ends to serve a file system that was unmounted.
     pub fn remove_filesystem(&self, number: u32) {
         self.filesystems.write().mounted.retain(|filesystem| filesystem.number() != number);
@@ -285,7 +290,7 @@ impl NodeServer {
                 let id = nodes.register(directory_id, name.to_bytes(), stat.stx_ino, file).map_err(fail)?;
                 filesystem.own_node(id)
             }
-            _ => filesystem.kernel_node(directory, name).map_err(fail)?,
+            _ => filesystem.kernel_node(directory, name, &stat).map_err(fail)?,
         };
         Ok((entry(filesystem, node, &stat), filesystem.clone()))
     }
@@ -304,7 +309,7 @@ impl NodeServer {
             Some(filesystem) => filesystem,
             None => self.adopt(root)?,
         };
-        let node = filesystem.root_node()?;
+        let node = filesystem.root_node(&stat)?;
         Ok((entry(&filesystem, node, &stat), filesystem))
     }
 }
