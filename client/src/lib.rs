@@ -13,6 +13,7 @@ mod events;
 mod handle;
 mod launch;
 mod nodes_connection;
+mod nodes_replies;
 mod settings;
 mod transfer;
 mod window;

@@ -11,7 +11,7 @@ use guestfs::api::message::{Header, Status, message, split_message};
 use guestfs::api::procedures::nodes::Nodes;
 use guestfs::api::xdr::{Decoder, Encode};
 use guestfs::api::{Errno, Failure, Remote};
-use guestfs::{CALL_TIME_MAX, ConnectionError, Error, EventHandler, NodesConnection};
+use guestfs::{CALL_TIME_MAX, ConnectionError, Error, Event, EventHandler, NodesConnection};
 
 fn pair() -> (Arc<NodesConnection>, UnixStream) {
     let (client, daemon) = UnixStream::pair().unwrap();
@@ -108,4 +108,38 @@ fn closing_wakes_a_caller_whose_message_the_daemon_does_not_take() {
     connection.close();
     assert!(matches!(caller.join().unwrap(), Err(Error::Connection { .. })));
     assert!(started.elapsed() < CALL_TIME_MAX / 10, "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_caller_that_has_its_reply_leaves_reading_to_another() {
+    let (connection, mut daemon) = pair();
+    let mut callers: Vec<_> = (0..4u64)
+        .map(|handle| {
+            let remote = Remote(Arc::clone(&connection));
+            let caller = thread::spawn(move || remote.node_read(handle, 0, 16).unwrap());
+            (caller, read_call(&mut daemon))
+        })
+        .collect();
+    // Whoever reads now: each order of replies has some that come after it has gone.
+    for first in [2, 0, 1, 0] {
+        let (caller, (header, body)) = callers.remove(first);
+        let answer = handle_of(&body).to_be_bytes().to_vec();
+        write_body(&mut daemon, &message(&header.reply(Status::Ok), &answer.to_xdr())).unwrap();
+        assert_eq!(caller.join().unwrap(), answer);
+    }
+}
+
+#[test]
+fn an_end_is_told_when_nobody_calls() {
+    let (client, daemon) = UnixStream::pair().unwrap();
+    let (sender, events) = std::sync::mpsc::channel();
+    let handler = EventHandler::new(move |event| {
+        if matches!(event, Event::ApplianceLost) {
+            sender.send(()).unwrap();
+        }
+    });
+    let connection = NodesConnection::new(client, false, handler).unwrap();
+    drop(daemon);
+    events.recv_timeout(CALL_TIME_MAX / 10).unwrap();
+    assert!(connection.is_lost());
 }
