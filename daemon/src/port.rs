@@ -201,10 +201,10 @@ fn wait_until_writable(port: &OwnedFd) -> io::Result<()> {
 /// Reads what is there; waits until something is.
 fn read_waiting(port: &OwnedFd, bytes: &mut [u8]) -> io::Result<usize> {
     loop {
+        // Who calls waits for the reply before the next call, most often: there is nothing to read yet.
+        poll(port, PollFlags::IN, None)?;
         match rustix::io::read(port, &mut *bytes) {
-            Err(rustix::io::Errno::AGAIN) => {
-                poll(port, PollFlags::IN, None)?;
-            }
+            Err(rustix::io::Errno::AGAIN) => {}
             result => return Ok(result?),
         }
     }

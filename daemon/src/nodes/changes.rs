@@ -209,7 +209,13 @@ impl NodeServer {
             if is_directory { ("rmdir", AtFlags::REMOVEDIR) } else { ("unlink", AtFlags::empty()) };
         let fail = |error| failed(error, format_args!("{operation} {name}"));
         let directory = self.directory(directory, format_args!("{operation} {name}"))?;
-        let remove = || rustix::fs::unlinkat(&directory.file, name.as_bytes(), flags);
+        let remove = || {
+            let removed = rustix::fs::unlinkat(&directory.file, name.as_bytes(), flags);
+            if is_directory && removed.is_ok() {
+                directory.filesystem.directory_removed();
+            }
+            removed
+        };
         let (Some(nodes), Some(id)) = (directory.filesystem.own(), directory.own) else {
             return remove().map_err(fail);
         };
@@ -235,11 +241,14 @@ impl NodeServer {
         let to = self.directory(new_directory, &operation)?;
         let (name, new_name) = (name.as_bytes(), new_name.as_bytes());
         let rename = || {
-            if flags.is_empty() {
+            let renamed = match flags.is_empty() {
                 // File systems that know no flags know this call.
-                return rustix::fs::renameat(&from.file, name, &to.file, new_name);
-            }
-            rustix::fs::renameat_with(&from.file, name, &to.file, new_name, flags)
+                true => rustix::fs::renameat(&from.file, name, &to.file, new_name),
+                false => rustix::fs::renameat_with(&from.file, name, &to.file, new_name, flags),
+            };
+            // It may have replaced an empty directory.
+            to.filesystem.directory_removed();
+            renamed
         };
         let is_within_one = from.filesystem.number() == to.filesystem.number();
         let (Some(nodes), Some(from_id), Some(to_id), true) =

@@ -13,6 +13,7 @@ use rustix::io::{Errno, Result};
 
 use super::attributes;
 use super::inode_number::{self, Hash};
+use super::known_directories::KnownDirectories;
 use super::maps::Ground;
 use super::own::{Inodes, OwnNodes, ROOT};
 use crate::sys::{self, FileHandle};
@@ -34,6 +35,8 @@ pub struct Filesystem {
     mount: u64,
     /// The root, open for reading; `None` while it is tried to unmount the file system. Held for single looks.
     root: RwLock<Option<Arc<OwnedFd>>>,
+    /// Cleared with the root, and added to only while that is held.
+    known_directories: KnownDirectories,
     naming: Naming,
     /// Where it lies on the disks, once somebody has asked.
     pub(super) ground: OnceLock<std::result::Result<Ground, WhyUnknown>>,
@@ -91,6 +94,7 @@ impl Filesystem {
             place,
             mount: stat.stx_mnt_id,
             root: RwLock::new(Some(Arc::new(root))),
+            known_directories: KnownDirectories::default(),
             naming,
             ground: OnceLock::new(),
             is_btrfs,
@@ -146,7 +150,10 @@ impl Filesystem {
 
     /// Lets go of everything that would keep it from being unmounted.
     pub fn suspend(&self) {
-        self.root.write().take();
+        let mut root = self.root.write();
+        root.take();
+        self.known_directories.clear();
+        drop(root);
         if let Naming::Own(nodes) = &self.naming {
             nodes.close_all();
         }
@@ -207,6 +214,31 @@ impl Filesystem {
             ([OWN_TAG, ..], Naming::Own(nodes)) => nodes.open(own_id(handle)?).map(Found::Kept),
             _ => Err(Errno::STALE),
         }
+    }
+
+    /// Finds a directory as [`Filesystem::find`], and keeps it open for the next call that works in it.
+    pub fn find_directory(&self, handle: &[u8]) -> Result<Found> {
+        if matches!(self.naming, Naming::Own(_)) {
+            return self.find(handle);
+        }
+        if let Some(directory) = self.known_directories.get(handle) {
+            return Ok(Found::Kept(directory));
+        }
+        let found = self.find(handle)?;
+        let root = self.root.read();
+        match found {
+            Found::Opened(directory) if root.is_some() => {
+                let directory = Arc::new(directory);
+                self.known_directories.keep(handle, Arc::clone(&directory));
+                Ok(Found::Kept(directory))
+            }
+            found => Ok(found),
+        }
+    }
+
+    /// Notes that a directory of it may have been removed, which is not to stay open.
+    pub fn directory_removed(&self) {
+        self.known_directories.clear();
     }
 
     /// Opens a regular file or directory by its handle. Other kinds of files may be opened too, without waiting for

@@ -10,6 +10,7 @@ mod contents;
 mod filesystem;
 mod handles;
 mod inode_number;
+mod known_directories;
 mod listing;
 mod maps;
 mod own;
@@ -201,7 +202,17 @@ impl NodeServer {
         node: &NodeRecord,
         operation: impl Display,
     ) -> Result<Target, Failure> {
-        match filesystem.find(&node.handle) {
+        self.or_open(filesystem.find(&node.handle), node, operation)
+    }
+
+    /// Gives what was found, or a file that is open on the node.
+    fn or_open(
+        &self,
+        found: rustix::io::Result<Found>,
+        node: &NodeRecord,
+        operation: impl Display,
+    ) -> Result<Target, Failure> {
+        match found {
             Ok(found) => Ok(Target::Found(found)),
             Err(error @ rustix::io::Errno::STALE) => {
                 self.handles.of_node(node).map(Target::Open).ok_or_else(|| failed(error, operation))
@@ -211,7 +222,8 @@ impl NodeServer {
     }
 
     fn directory(&self, node: &NodeRecord, operation: impl Display) -> Result<Directory, Failure> {
-        let (filesystem, file) = self.target(node, operation)?;
+        let filesystem = self.filesystem(node.filesystem)?;
+        let file = self.or_open(filesystem.find_directory(&node.handle), node, operation)?;
         Ok(Directory { own: own_id(&node.handle).ok(), filesystem, file })
     }
 
