@@ -219,6 +219,11 @@ pub fn flush_block_device(device: impl AsFd) -> Result<()> {
     ioctl_with_number(device.as_fd(), BLKFLSBUF, 0).map(drop)
 }
 
+/// Sets how far the kernel reads ahead of who reads files on a block device in order, in sectors of 512 bytes.
+pub fn set_read_ahead(device: impl AsFd, sectors: u16) -> Result<()> {
+    ioctl_with_number(device.as_fd(), BLKRASET, c_int::from(sectors)).map(drop)
+}
+
 /// Reads a block device's partition table again.
 pub fn reread_partitions(device: impl AsFd) -> Result<()> {
     ioctl_with_number(device.as_fd(), BLKRRPART, 0).map(drop)
@@ -293,6 +298,7 @@ const FS_IOC_FIEMAP: libc::Ioctl = 0xc020_660b;
 const BLKROSET: libc::Ioctl = 0x125d;
 const BLKROGET: libc::Ioctl = 0x125e;
 const BLKRRPART: libc::Ioctl = 0x125f;
+const BLKRASET: libc::Ioctl = 0x1262;
 const BLKFLSBUF: libc::Ioctl = 0x1261;
 const BLKSSZGET: libc::Ioctl = 0x1268;
 const BLKBSZGET: libc::Ioctl = 0x8008_1270;

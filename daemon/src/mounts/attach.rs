@@ -6,6 +6,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::path::Path;
 
+use guestfs_api::procedures::nodes::TRANSFER_BYTES_MAX;
 use guestfs_api::values::Mountable;
 use guestfs_api::{Errno, Failure};
 use log::Level;
@@ -96,7 +97,10 @@ pub fn attach(server: &Server, mountable: &Mountable, plan: &Plan, target: &Path
                 tell_btrfs_of_its_devices(server, &plan.device);
             }
             match mount(plan, kind, target) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    read_far_ahead(&plan.device);
+                    return Ok(());
+                }
                 Err(error) => (error, format!("mount {mountable} as {kind}")),
             }
         }
@@ -146,6 +150,17 @@ fn mount_unwritten(plan: &Plan, kind: &str, target: &Path) -> rustix::io::Result
 fn mount_plainly(plan: &Plan, kind: &str, target: &Path) -> rustix::io::Result<()> {
     let data = CString::new(plan.options.data.as_str()).map_err(|_| rustix::io::Errno::INVAL)?;
     rustix::mount::mount(&plan.device, target, kind, plan.options.flags, &*data)
+}
+
+/// Has the kernel read as far ahead on a device as one call of the host reads, so that the disk is read while contents
+/// are on their way.
+fn read_far_ahead(device: &Path) {
+    const SECTOR_BYTES: u32 = 512;
+    let sectors = u16::try_from(TRANSFER_BYTES_MAX / SECTOR_BYTES).unwrap_or(u16::MAX);
+    let set = File::open(device).and_then(|file| Ok(sys::set_read_ahead(file, sectors)?));
+    if let Err(error) = set {
+        log::debug!("read ahead on {}: {error}", device.display());
+    }
 }
 
 /// Loads the kernel's driver for a type. Where that fails the mount itself says more.
