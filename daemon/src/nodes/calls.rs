@@ -3,7 +3,6 @@
 //! What makes, renames, removes or changes nodes is in [`super::changes`].
 
 use std::ffi::CString;
-use std::path::PathBuf;
 
 use guestfs_api::procedures::nodes::{Nodes, open_flags};
 use guestfs_api::records::{
@@ -17,15 +16,9 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom, XattrFlags};
 use super::attributes::stat_vfs;
 use super::filesystem::own_id;
 use super::handles::OpenFile;
-use super::{Target, attributes, contents, entry};
+use super::{attributes, contents, entry, xattrs};
 use crate::server::Server;
-use crate::sysroot::{failed, proc_path};
-
-/// The longest value of an extended attribute, and the longest list of names (XATTR_SIZE_MAX, XATTR_LIST_MAX).
-const XATTR_BYTES_MAX: usize = 64 << 10;
-
-/// What most values of extended attributes fit.
-const XATTR_BYTES_FIRST: usize = 4 << 10;
+use crate::sysroot::failed;
 
 /// Numbers of lseek(2) that [`Nodes::node_lseek`] takes.
 const SEEK_DATA: u32 = 3;
@@ -211,33 +204,27 @@ impl Nodes for Server {
         let flags = XattrFlags::from_bits(flags)
             .filter(|flags| (XattrFlags::CREATE | XattrFlags::REPLACE).contains(*flags));
         let flags = flags.ok_or_else(|| Failure::errno(Errno::EINVAL, &operation))?;
-        let path = self.xattr_path(node, &operation)?;
-        rustix::fs::setxattr(&path.path, name.as_bytes(), value, flags)
-            .map_err(|error| failed(error, operation))
+        let (_, target) = self.nodes.target(node, &operation)?;
+        xattrs::set(&target, name.as_bytes(), value, flags).map_err(|error| failed(error, operation))
     }
 
     fn node_getxattr(&self, node: &NodeRecord, name: &ByteString) -> Result<Vec<u8>> {
         let operation = format_args!("getxattr {name}").to_string();
-        let path = self.xattr_path(node, &operation)?;
-        read_growing(|buffer| rustix::fs::getxattr(&path.path, name.as_bytes(), buffer))
-            .map_err(|error| failed(error, operation))
+        let (_, target) = self.nodes.target(node, &operation)?;
+        xattrs::get(&target, name.as_bytes()).map_err(|error| failed(error, operation))
     }
 
     fn node_listxattr(&self, node: &NodeRecord) -> Result<Vec<ByteString>> {
-        let path = self.xattr_path(node, "listxattr")?;
-        let names = read_growing(|buffer| rustix::fs::listxattr(&path.path, buffer));
-        let names = match names {
-            Err(rustix::io::Errno::OPNOTSUPP) => return Ok(Vec::new()),
-            names => names.map_err(|error| failed(error, "listxattr"))?,
-        };
+        let (_, target) = self.nodes.target(node, "listxattr")?;
+        let names = xattrs::list(&target).map_err(|error| failed(error, "listxattr"))?;
         let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
         Ok(names.filter_map(|name| ByteString::new(name).ok()).collect())
     }
 
     fn node_removexattr(&self, node: &NodeRecord, name: &ByteString) -> Result<()> {
         let operation = format_args!("removexattr {name}").to_string();
-        let path = self.xattr_path(node, &operation)?;
-        rustix::fs::removexattr(&path.path, name.as_bytes()).map_err(|error| failed(error, operation))
+        let (_, target) = self.nodes.target(node, &operation)?;
+        xattrs::remove(&target, name.as_bytes()).map_err(|error| failed(error, operation))
     }
 
     fn node_fallocate(&self, handle: u64, mode: u32, offset: u64, length: u64) -> Result<()> {
@@ -284,34 +271,6 @@ impl Nodes for Server {
 
     fn node_maps(&self, nodes: &[NodeRecord]) -> Result<Vec<NodeMap>> {
         self.map_nodes(nodes)
-    }
-}
-
-/// A path for the calls on extended attributes, which take no descriptor of this kind.
-struct XattrPath {
-    path: PathBuf,
-    /// Makes the path mean something.
-    _target: Target,
-}
-
-impl Server {
-    fn xattr_path(&self, node: &NodeRecord, operation: &str) -> Result<XattrPath> {
-        let (_, target) = self.nodes.target(node, operation)?;
-        Ok(XattrPath { path: proc_path(&target), _target: target })
-    }
-}
-
-/// Reads something whose length is not known beforehand: first into a small buffer, then into the largest.
-fn read_growing(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
-    let read_into = |capacity: usize| {
-        let mut bytes: Vec<u8> = vec![0; capacity];
-        let length = read(&mut bytes)?;
-        bytes.truncate(length);
-        Ok(bytes)
-    };
-    match read_into(XATTR_BYTES_FIRST) {
-        Err(rustix::io::Errno::RANGE) => read_into(XATTR_BYTES_MAX),
-        result => result,
     }
 }
 

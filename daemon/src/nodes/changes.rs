@@ -366,7 +366,12 @@ fn has_set_group_id(directory: &Directory) -> rustix::io::Result<bool> {
 
 /// Sets permission bits, whatever the descriptor is good for.
 fn set_permissions(file: &impl AsFd, mode: u32) -> rustix::io::Result<()> {
-    rustix::fs::chmodat(CWD, proc_path(file), Mode::from_raw_mode(mode & PERMISSIONS), AtFlags::empty())
+    let mode = Mode::from_raw_mode(mode & PERMISSIONS);
+    match rustix::fs::fchmod(file, mode) {
+        // It was opened to be found only. The way by its path is the longer one.
+        Err(rustix::io::Errno::BADF) => rustix::fs::chmodat(CWD, proc_path(file), mode, AtFlags::empty()),
+        changed => changed,
+    }
 }
 
 fn user(id: u32) -> Result<Uid, Failure> {

@@ -54,6 +54,8 @@ pub struct Handles {
 #[derive(Default)]
 struct Open {
     files: HashMap<u64, Arc<OpenFile>>,
+    /// The handles of each node's files.
+    of_nodes: HashMap<NodeRecord, Vec<u64>>,
     last: u64,
 }
 
@@ -66,6 +68,7 @@ impl Handles {
         }
         open.last += 1;
         let handle = open.last;
+        open.of_nodes.entry(file.node.clone()).or_default().push(handle);
         open.files.insert(handle, Arc::new(file));
         Ok(handle)
     }
@@ -75,9 +78,11 @@ impl Handles {
         self.open.read().files.get(&handle).cloned().ok_or(Errno::EBADF)
     }
 
-    /// Finds some open file of a node: for nodes that are not to be found otherwise because they were unlinked.
+    /// Finds some open file of a node.
     pub fn of_node(&self, node: &NodeRecord) -> Option<Arc<OpenFile>> {
-        self.open.read().files.values().find(|file| file.node == *node).cloned()
+        let open = self.open.read();
+        let handle = open.of_nodes.get(node)?.first()?;
+        open.files.get(handle).cloned()
     }
 
     /// Says whether a file of a file system is open.
@@ -87,13 +92,29 @@ impl Handles {
 
     /// Closes a file, as soon as calls that still use it are done.
     pub fn remove(&self, handle: u64) -> Result<(), Errno> {
-        let removed = self.open.write().files.remove(&handle);
+        let removed = self.open.write().remove(handle);
         removed.map(drop).ok_or(Errno::EBADF)
     }
 
     /// Closes all files.
     pub fn clear(&self) {
-        let files = std::mem::take(&mut self.open.write().files);
+        let mut open = self.open.write();
+        open.of_nodes.clear();
+        let files = std::mem::take(&mut open.files);
+        drop(open);
         drop(files);
+    }
+}
+
+impl Open {
+    fn remove(&mut self, handle: u64) -> Option<Arc<OpenFile>> {
+        let removed = self.files.remove(&handle)?;
+        if let Some(handles) = self.of_nodes.get_mut(&removed.node) {
+            handles.retain(|other| *other != handle);
+            if handles.is_empty() {
+                self.of_nodes.remove(&removed.node);
+            }
+        }
+        Some(removed)
     }
 }

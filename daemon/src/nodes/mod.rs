@@ -16,6 +16,7 @@ mod maps;
 mod own;
 mod read_ahead;
 mod readdir;
+mod xattrs;
 
 use std::ffi::CStr;
 use std::fmt::Display;
@@ -195,14 +196,20 @@ impl NodeServer {
         Ok((filesystem, target))
     }
 
-    /// Finds a node of a known file system. One that was unlinked may only be found by a file that is open on it.
+    /// Finds a node of a known file system: by a file that is open on it, as one that was unlinked may only be found, or
+    /// by its handle, which takes longer.
     fn target_in(
         &self,
         filesystem: &Filesystem,
         node: &NodeRecord,
         operation: impl Display,
     ) -> Result<Target, Failure> {
-        self.or_open(filesystem.find(&node.handle), node, operation)
+        match self.handles.of_node(node) {
+            Some(open) => Ok(Target::Open(open)),
+            None => {
+                filesystem.find(&node.handle).map(Target::Found).map_err(|error| failed(error, operation))
+            }
+        }
     }
 
     /// Gives what was found, or a file that is open on the node.
