@@ -22,9 +22,9 @@ const GROWTH: usize = 8;
 /// The most maps that are asked for at once: under emulation about 20 ms.
 const AHEAD_MAX: usize = 512;
 
-/// How many lists further the next file may have been listed for its reader to go on as expected: tools list some
-/// directories ahead of what they read.
-const LISTS_AHEAD_MAX: u64 = 16;
+/// How many files before or behind the last one the next may have been listed for its reader to go on as expected: tools
+/// list directories ahead of what they read, and read in an order of their own.
+const DISTANCE_MAX: u64 = 4096;
 
 /// The maps that are known.
 #[derive(Debug)]
@@ -92,18 +92,19 @@ fn entry_bytes(node: &NodeRecord, map: Option<&Arc<CheckedMap>>) -> usize {
 #[derive(Debug, Default)]
 pub struct Ahead {
     count: usize,
-    last_list: Option<u64>,
+    /// The last file's place in the order of listing.
+    last: Option<u64>,
 }
 
 impl Ahead {
-    /// Gives how many maps to ask for with one of a file that came in `list`.
-    pub fn next(&mut self, list: Option<u64>) -> usize {
-        let goes_on = match (self.last_list, list) {
-            (Some(last), Some(list)) => last.abs_diff(list) <= LISTS_AHEAD_MAX,
+    /// Gives how many maps to ask for when that of the file at `place` in the order of listing is missing.
+    pub fn next(&mut self, place: Option<u64>) -> usize {
+        let goes_on = match (self.last, place) {
+            (Some(last), Some(place)) => last.abs_diff(place) <= DISTANCE_MAX,
             _ => false,
         };
         self.count = if goes_on { (self.count * GROWTH).clamp(1, AHEAD_MAX) } else { 1 };
-        self.last_list = list;
+        self.last = place;
         self.count
     }
 }
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn more_is_asked_for_while_the_reader_goes_on() {
         let mut ahead = Ahead::default();
-        let counts: Vec<_> = [5, 5, 6, 20, 20, 20, 900, 900].map(|list| ahead.next(Some(list))).into();
+        let counts: Vec<_> = [5, 5, 600, 20, 20, 20, 9000, 9000].map(|place| ahead.next(Some(place))).into();
         assert_eq!(counts, [1, 8, 64, 512, 512, 512, 1, 8]);
         assert_eq!((ahead.next(None), ahead.next(None), ahead.next(Some(1))), (1, 1, 1));
     }

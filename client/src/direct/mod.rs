@@ -128,7 +128,7 @@ where
         let mut nodes = vec![node.clone()];
         {
             let (siblings, maps) = (self.siblings.lock(), self.maps.lock());
-            let count = ahead.next(siblings.list_of(node));
+            let count = ahead.next(siblings.place_of(node));
             nodes.extend(siblings.near(node, count - 1, |node| maps.contains(node)));
         }
         self.ask(nodes);

@@ -44,9 +44,9 @@ impl Siblings {
         }
     }
 
-    /// Says in which list a file came; lists are numbered in the order in which they came.
-    pub fn list_of(&self, node: &NodeRecord) -> Option<u64> {
-        self.files.get(self.index_of(node)?).map(|listed| listed.list)
+    /// Gives a file's place in the order of listing.
+    pub fn place_of(&self, node: &NodeRecord) -> Option<u64> {
+        self.numbers.get(node).copied()
     }
 
     fn index_of(&self, node: &NodeRecord) -> Option<usize> {
