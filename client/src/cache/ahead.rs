@@ -130,3 +130,142 @@ impl Ahead {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use guestfs_api::records::{DirectoryEntry, NodeAttributes, NodeEntry, Time};
+    use guestfs_api::values::FileName;
+
+    use super::*;
+
+    fn node(number: u32) -> NodeRecord {
+        NodeRecord { filesystem: 0, handle: [&[1][..], &number.to_be_bytes()].concat().into() }
+    }
+
+    /// Directories with these numbers, as entries of a directory.
+    fn directories(numbers: impl IntoIterator<Item = u32>) -> Vec<DirectoryEntry> {
+        let time = Time { seconds: 0, nanoseconds: 0 };
+        let entry = |number: u32| NodeEntry {
+            node: node(number),
+            generation: 0,
+            attributes: NodeAttributes {
+                inode: number.into(),
+                mode: 0o040_755,
+                links: 2,
+                uid: 0,
+                gid: 0,
+                device_major: 0,
+                device_minor: 0,
+                size: 0,
+                blocks: 0,
+                block_size: 4096,
+                accessed: time,
+                modified: time,
+                changed: time,
+            },
+        };
+        let listed = |number: u32| DirectoryEntry {
+            name: FileName::try_from(number.to_string().as_str()).unwrap(),
+            cookie: number.into(),
+            entry: Some(entry(number)),
+            link_target: None,
+            has_xattrs: false,
+        };
+        numbers.into_iter().map(listed).collect()
+    }
+
+    struct Walk {
+        known: Known,
+        ahead: Ahead,
+    }
+
+    impl Walk {
+        /// Begins with directory 0, which was listed and has directories 1 to 3.
+        fn new() -> Walk {
+            let mut walk =
+                Walk { known: Known::new(Duration::from_secs(60), 1 << 20), ahead: Ahead::default() };
+            walk.demand(0, 1..4);
+            walk
+        }
+
+        fn demand(&mut self, directory: u32, holds: impl IntoIterator<Item = u32>) {
+            let now = self.known.changes.now();
+            self.known.learn_listing(&node(directory), directories(holds), now, false);
+            self.ahead.listed(&node(directory), false, &self.known);
+        }
+
+        /// Lists what comes next; each directory holds what `holds` says. Gives what was listed.
+        fn step(&mut self, holds: impl Fn(&NodeRecord) -> Vec<u32>) -> Vec<NodeRecord> {
+            let Some(batch) = self.ahead.next(&self.known) else { return Vec::new() };
+            let listed = batch.directories.clone();
+            assert!(self.ahead.is_under_way(&listed[0]));
+            let now = self.known.changes.now();
+            for directory in &listed {
+                self.known.learn_listing(directory, directories(holds(directory)), now, true);
+            }
+            self.ahead.done(batch, listed.len(), &self.known);
+            listed
+        }
+    }
+
+    #[test]
+    fn one_listing_alone_is_no_walk() {
+        let mut walk = Walk::new();
+        assert_eq!(walk.ahead.next(&walk.known), None);
+    }
+
+    #[test]
+    fn a_walk_goes_down_before_it_goes_on() {
+        let mut walk = Walk::new();
+        walk.demand(1, [11, 12]);
+        let below = |directory: &NodeRecord| if *directory == node(11) { vec![111] } else { vec![] };
+        assert_eq!(walk.step(below), [11, 12, 2, 3].map(node));
+        assert_eq!(walk.step(below), [node(111)]);
+        assert_eq!(walk.step(below), []);
+    }
+
+    #[test]
+    fn listing_ahead_stops_when_nobody_follows_and_goes_further_for_who_does() {
+        let mut walk = Walk::new();
+        walk.demand(1, (0..20).map(|number| 100 + number));
+        // Each directory holds 100 more, so there is always more to list.
+        let many = |directory: &NodeRecord| {
+            let number = u32::from_be_bytes(directory.handle[1..].try_into().unwrap());
+            (0..100).map(|place| number * 100 + place).collect::<Vec<_>>()
+        };
+        let first = walk.step(many);
+        assert!(walk.known.entries_ahead() >= ENTRIES_FIRST);
+        assert_eq!(walk.step(many), [], "nobody has used any of it");
+        let (_, was_ahead) = walk.known.listed(&first[0]).unwrap();
+        assert!(was_ahead);
+        for directory in &first {
+            walk.known.listed(directory);
+            walk.ahead.listed(directory, true, &walk.known);
+        }
+        assert!(!walk.step(many).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_listed_is_tried_once() {
+        let mut walk = Walk::new();
+        walk.demand(1, [11, 12]);
+        let batch = walk.ahead.next(&walk.known).unwrap();
+        walk.ahead.done(batch, 0, &walk.known);
+        let batch = walk.ahead.next(&walk.known).unwrap();
+        assert_eq!(batch.directories, [12, 2, 3].map(node));
+        walk.ahead.end();
+        walk.ahead.done(batch, 0, &walk.known);
+        assert_eq!(walk.ahead.next(&walk.known), None);
+    }
+
+    #[test]
+    fn the_queue_is_bounded() {
+        let mut walk = Walk::new();
+        let most = u32::try_from(WAITING_MAX).unwrap();
+        walk.ahead.put_first((0..most + 100).map(node).collect());
+        assert_eq!((walk.ahead.waiting.len(), walk.ahead.is_waiting.len()), (WAITING_MAX, WAITING_MAX));
+        assert_eq!(walk.ahead.waiting[0], node(0), "the last ones are dropped");
+    }
+}
