@@ -200,9 +200,15 @@ fn grow(arguments: &growth::Arguments, places: &Places, runner: &Runner) -> anyh
     let guestmount = Guestmount::new(Kind::Ours, places.programs.clone(), &[]);
     let growth = growth::run(arguments, &guestmount, &places.folder, runner)?;
     print!("{}", growth.table().to_text());
+    for note in &growth.notes {
+        println!("note: {note}");
+    }
     places.write_json(&growth)?;
     places.write_section(GROWTH_SECTION, || growth.section())?;
-    Ok(ExitCode::SUCCESS)
+    match growth.failures {
+        0 => Ok(ExitCode::SUCCESS),
+        failures => anyhow::bail!("{failures} guests could not be measured; see the notes"),
+    }
 }
 
 impl Places {

@@ -14,7 +14,7 @@ use crate::contestant::{Access, Guestmount, Mounted};
 use crate::machine::Machine;
 use crate::memory;
 use crate::page_cache::drop_caches;
-use crate::process::{Runner, tool};
+use crate::process::{Runner, kill_descendants, tool};
 use crate::report::{Table, figure};
 use crate::rows::Unit;
 
@@ -38,7 +38,10 @@ pub struct Growth {
     machine: Machine,
     guests: Vec<Guest>,
     long_directory: Option<LongDirectory>,
-    notes: Vec<String>,
+    /// What the user is to know.
+    pub notes: Vec<String>,
+    /// How many guests could not be measured; each has a note.
+    pub failures: usize,
 }
 
 /// What was measured on a guest of many files.
@@ -76,17 +79,21 @@ pub fn run(
 ) -> anyhow::Result<Growth> {
     let machine = Machine::look(runner);
     let notes = machine.note().into_iter().collect();
-    let mut growth = Growth { machine, guests: Vec::new(), long_directory: None, notes };
+    let mut growth = Growth { machine, guests: Vec::new(), long_directory: None, notes, failures: 0 };
     for &files in &arguments.files {
-        let image = with_files(folder, files, runner)?;
-        growth.guests.push(measure_guest(&image, files, guestmount, runner)?);
+        let measured = with_files(folder, files, runner)
+            .and_then(|image| measure_guest(&image, files, guestmount, runner));
+        let measured = growth.note_failure(&format!("{files} files"), measured, runner)?;
+        growth.guests.extend(measured);
     }
-    match rustix::process::geteuid().is_root() {
-        true => {
-            let image = with_long_directory(folder, arguments.entries, runner)?;
-            growth.long_directory = Some(measure_directory(&image, arguments.entries, guestmount, runner)?);
-        }
-        false => growth.notes.push("the long directory is left out: making it needs root".to_owned()),
+    if rustix::process::geteuid().is_root() {
+        let entries = arguments.entries;
+        let measured = with_long_directory(folder, entries, runner)
+            .and_then(|image| measure_directory(&image, entries, guestmount, runner));
+        growth.long_directory =
+            growth.note_failure(&format!("a directory of {entries} entries"), measured, runner)?;
+    } else {
+        growth.notes.push("the long directory is left out: making it needs root".to_owned());
     }
     Ok(growth)
 }
@@ -132,6 +139,22 @@ fn measure_directory(
 }
 
 impl Growth {
+    /// Makes a note of what failed, so that the rest is measured all the same; fails only when the user interrupts.
+    fn note_failure<T>(
+        &mut self,
+        what: &str,
+        measured: anyhow::Result<T>,
+        runner: &Runner,
+    ) -> anyhow::Result<Option<T>> {
+        runner.check_interrupted()?;
+        kill_descendants()?;
+        if let Err(error) = &measured {
+            self.failures += 1;
+            self.notes.push(format!("{what}: {error:#}"));
+        }
+        Ok(measured.ok())
+    }
+
     /// Makes the table of the guests.
     pub fn table(&self) -> Table {
         let header = ["work", "first", "again", "guestmount's memory", "all memory"];
