@@ -28,7 +28,7 @@ fn an_interrupted_run_unmounts_and_ends_its_machine() {
     command.arg("--folder").arg(folder.path()).env("TMPDIR", temporary.path());
     command.args(["compare", "--size", "small", "--contestants", "ours"]);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    // QEMU's command line names the sample.
+    // QEMU has the sample open.
     let is_machine = |process: &String| process.contains("qemu-system");
     wait_until("a machine", || processes_naming(folder.path()).iter().any(is_machine));
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();

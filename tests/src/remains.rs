@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// How long the kernel may take to clear away a killed process.
 const CLEARING_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Gives the processes whose command line holds `path` or that have it open, each as "pid command line": a restored VM
-/// hears of its images when it runs already.
+/// Gives the processes whose command line holds `path` or that have it, or a file below it, open, each as "pid command
+/// line": a restored VM hears of its images when it runs already.
 pub fn processes_naming(path: &Path) -> Vec<String> {
     let wanted = path.as_os_str().as_bytes();
     let own = std::process::id().to_string();
@@ -28,10 +28,12 @@ pub fn processes_naming(path: &Path) -> Vec<String> {
     found
 }
 
-/// Says whether a process, named by its folder in /proc, has `path` open. Of processes of others that cannot be told.
+/// Says whether a process, named by its folder in /proc, has `path` or a file below it open. Of processes of others that cannot be told.
 fn has_open(process: &Path, path: &Path) -> bool {
     let Ok(descriptors) = fs::read_dir(process.join("fd")) else { return false };
-    descriptors.flatten().any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target == path))
+    descriptors
+        .flatten()
+        .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(path)))
 }
 
 /// Says whether something is mounted at `path`.

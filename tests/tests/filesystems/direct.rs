@@ -26,6 +26,11 @@ enum Holes {
     No,
 }
 
+/// Says whether a trace holds a read of a file's content through the VM.
+fn has_read_through_vm(trace: &str) -> bool {
+    ["node_read ", "node_read_window "].iter().any(|call| trace.contains(call))
+}
+
 /// Makes files of all shapes, the same each time.
 fn make_shapes(root: &Path, holes: Holes) {
     for size in [0, 1, 60, 511, 512, 4095, 4096, 4097, 100_000, (1 << 20) + 1, 3 << 20] {
@@ -142,7 +147,7 @@ fn read_both_ways(filesystem: &str, mebibytes: u64, mkfs: Option<&[&str]>, holes
     }
     let trace = traced.end();
     assert!(trace.contains("node_maps"), "{trace}");
-    assert!(!trace.contains("node_read "), "a file was read through the appliance:\n{trace}");
+    assert!(!has_read_through_vm(&trace), "a file was read through the appliance:\n{trace}");
 }
 
 #[test]
@@ -180,7 +185,7 @@ fn what_ext4_keeps_in_an_inode_is_read_through_the_appliance() {
     make_shapes(original.path(), Holes::Reserved);
     let traced = Traced::new(disk.path(), disk.device());
     assert_same_shapes(original.path(), &traced.path());
-    assert!(traced.end().contains("node_read "));
+    assert!(has_read_through_vm(&traced.end()));
 }
 
 #[test]
@@ -203,7 +208,7 @@ fn a_disk_whose_journal_was_replayed_is_read_through_the_appliance() {
     mounted.unmount();
     let traced = Traced::new(&dirty, disk.device());
     assert_same_shapes(original.path(), &traced.path());
-    assert!(traced.end().contains("node_read "), "a replayed journal is in the overlay only");
+    assert!(has_read_through_vm(&traced.end()), "a replayed journal is in the overlay only");
 }
 
 #[test]
@@ -215,11 +220,11 @@ fn a_btrfs_and_a_mount_without_direct_reads_go_through_the_appliance() {
     let traced = Traced::with_options(disk.path(), disk.device(), &["--no-direct"]);
     assert!(fs::read(traced.path().join("plain-4097")).unwrap() == content(4097, 4097));
     let trace = traced.end();
-    assert!(trace.contains("node_read ") && !trace.contains("node_maps"), "{trace}");
+    assert!(has_read_through_vm(&trace) && !trace.contains("node_maps"), "{trace}");
     let disk = disk_with_shapes("btrfs", 256, Some(&["-q", "-f"]), Holes::No);
     let traced = Traced::new(disk.path(), disk.device());
     assert!(fs::read(traced.path().join("plain-4097")).unwrap() == content(4097, 4097));
-    assert!(traced.end().contains("node_read "));
+    assert!(has_read_through_vm(&traced.end()));
 }
 
 #[test]
