@@ -319,7 +319,7 @@ pub fn window_memory(window: WindowFile) -> Value {
 
 /// The device through which the VM reaches that memory.
 pub fn window_device() -> Value {
-    json!({ "driver": "ivshmem-plain", "id": "window-device", "memdev": "window", "master": true })
+    json!({ "driver": "ivshmem-plain", "id": "window-device", "memdev": "window", "master": "on" })
 }
 
 #[cfg(test)]
