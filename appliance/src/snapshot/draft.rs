@@ -100,6 +100,8 @@ impl Draft {
         record.write(self.folder.path()).map_err(write_error)?;
         replace(self.folder.path(), &target)
             .map_err(|error| failed("create", &target)(io::Error::other(error)))?;
+        // What it replaced lies in the draft's folder: that goes first, so as not to be counted.
+        drop(self.folder);
         self.store.prune();
         Ok(())
     }

@@ -10,6 +10,8 @@ mod error;
 pub mod key;
 mod record;
 mod stamp;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{self, File};
 use std::io;
