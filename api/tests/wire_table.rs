@@ -45,7 +45,7 @@ fn wire_kind(rust: &str) -> String {
     if rust.starts_with("Table<") {
         return "string[]".to_owned();
     }
-    if ["[u8]", "Vec<u8>"].contains(&rust) {
+    if ["[u8]", "Vec<u8>", "Secret"].contains(&rust) {
         return "opaque".to_owned();
     }
     if let Some(value) = element("Vec<", ">").or(element("[", "]")) {

@@ -30,6 +30,8 @@ pub enum Event<'a> {
         /// All steps.
         total: u64,
     },
+    /// The appliance boots, which takes seconds where the CPU is emulated; until [`Event::LaunchDone`].
+    Boot,
     /// The daemon serves: the handle is ready.
     LaunchDone,
     /// The appliance ended although nobody asked it to.

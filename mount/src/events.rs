@@ -10,29 +10,30 @@ use crate::report::{say, show_console};
 pub struct EventDisplay {
     program: &'static str,
     /// Held while an event is shown, so that the bar is off the terminal before a line is written.
-    building: Mutex<ProgressBar>,
+    progress: Mutex<ProgressBar>,
 }
 
 impl EventDisplay {
     /// Shows events as `program`'s.
     pub fn new(program: &'static str) -> EventDisplay {
-        EventDisplay { program, building: Mutex::new(ProgressBar::new(program)) }
+        EventDisplay { program, progress: Mutex::new(ProgressBar::new(program)) }
     }
 
     /// Shows one event.
     pub fn show(&self, event: &Event<'_>) {
-        let mut building = self.building.lock();
-        if let Event::Launch { step, done, total } = event {
-            return building.show(step, *done, *total);
+        let mut progress = self.progress.lock();
+        match event {
+            Event::Launch { step, done, total } => return progress.show(step, *done, *total),
+            Event::Boot => return progress.show_boot(),
+            _ => progress.clear(),
         }
-        building.clear();
         let program = self.program;
         match event {
             Event::Log(text) | Event::Warning(text) => say(format_args!("{program}: {text}")),
             Event::Trace(text) => say(format_args!("{program}: trace: {text}")),
             Event::Console(bytes) => show_console(bytes),
             Event::ApplianceLost => say(format_args!("{program}: the appliance has ended")),
-            Event::Launch { .. } | Event::Progress(_) | Event::LaunchDone | Event::Close => {}
+            Event::Launch { .. } | Event::Boot | Event::Progress(_) | Event::LaunchDone | Event::Close => {}
         }
     }
 }

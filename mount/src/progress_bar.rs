@@ -1,4 +1,5 @@
-//! Shows the steps of building the appliance on standard error: as a bar on a terminal, else as a line for each step.
+//! Shows on standard error what takes long: the steps of building the appliance, as a bar on a terminal, else as a line
+//! for each step; and its boot, on a terminal only.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -9,6 +10,10 @@ use crate::report::say;
 
 /// How often the bar shows that the program is alive: a step can take a minute.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How indicatif draws steps that are counted, and a boot, of which only the time is known.
+const STEPS_TEMPLATE: &str = "{spinner} {msg} {wide_bar} {pos}/{len}";
+const BOOT_TEMPLATE: &str = "{spinner} {msg} {elapsed}";
 
 /// The steps shown so far. Whoever writes something else to standard error calls [`ProgressBar::clear`] first.
 pub struct ProgressBar {
@@ -30,12 +35,21 @@ impl ProgressBar {
     pub fn show(&mut self, step: &str, done: u64, total: u64) {
         if self.is_drawn {
             let text = self.text(step);
-            let bar = self.bar.get_or_insert_with(bar);
+            let bar = self.bar.get_or_insert_with(|| bar(STEPS_TEMPLATE));
             bar.set_message(text);
             bar.set_length(total);
             bar.set_position(done);
         } else if let Some(line) = self.line(step) {
             say(line);
+        }
+    }
+
+    /// Shows that the appliance boots, which has no steps.
+    pub fn show_boot(&mut self) {
+        self.clear();
+        if self.is_drawn {
+            let text = format!("{}: booting the appliance", self.program);
+            self.bar.insert(bar(BOOT_TEMPLATE)).set_message(text);
         }
     }
 
@@ -60,9 +74,8 @@ impl ProgressBar {
     }
 }
 
-fn bar() -> indicatif::ProgressBar {
-    let style = indicatif::ProgressStyle::with_template("{spinner} {msg} {wide_bar} {pos}/{len}")
-        .expect("the template is well-formed");
+fn bar(template: &str) -> indicatif::ProgressBar {
+    let style = indicatif::ProgressStyle::with_template(template).expect("the template is well-formed");
     let bar = indicatif::ProgressBar::no_length().with_style(style);
     bar.enable_steady_tick(TICK);
     bar

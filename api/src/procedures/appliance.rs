@@ -5,6 +5,8 @@
 
 use guestfs_api_macros::procedures;
 
+use crate::values::Secret;
+
 /// The least and the most bytes of randomness that [`Appliance::appliance_resume`] takes: the pool of Linux has 32, and
 /// more than twice that adds nothing.
 pub const ENTROPY_BYTES: std::ops::RangeInclusive<usize> = 32..=64;
@@ -25,7 +27,7 @@ pub trait Appliance {
         &self,
         seconds: i64,
         nanoseconds: u32,
-        entropy: &[u8],
+        entropy: &Secret,
         disks: u32,
         window_bytes: u64,
     ) -> Result<(), Self::Error>;

@@ -3,10 +3,12 @@
 mod byte_string;
 mod device;
 mod path;
+mod secret;
 
 pub use byte_string::ByteString;
 pub use device::{DeviceName, DeviceOrPath, Mountable, MountableOrPath};
 pub use path::{FileName, GuestPath, ValueError};
+pub use secret::Secret;
 
 /// Gives a newtype over bytes its XDR form, checked when it is read.
 macro_rules! wire_bytes {

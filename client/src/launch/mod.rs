@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use guestfs_api::Remote;
 use guestfs_api::procedures::appliance::{Appliance as _, ENTROPY_BYTES};
+use guestfs_api::values::Secret;
 use guestfs_appliance::vm::{Accelerator, Drive, LaunchError, Vm, VmConfig, Window};
 use guestfs_appliance::{Appliance, Environment, Step, ensure};
 
@@ -57,6 +58,7 @@ impl Launch<'_> {
         if let Some(launched) = self.restore(&appliance)? {
             return Ok(launched);
         }
+        self.events.emit(&Event::Boot);
         let deadline = self.deadline();
         let vm = Vm::start(self.config(&appliance))?;
         let mut launched = self.wait_for_boot(vm, deadline)?;
@@ -139,7 +141,7 @@ impl Launch<'_> {
         let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
         launched.connection.set_silence_max(patience);
         let guest = Remote(&launched.connection);
-        guest.appliance_resume(seconds, time.subsec_nanos(), &entropy, disks, window_bytes)?;
+        guest.appliance_resume(seconds, time.subsec_nanos(), &Secret::new(&entropy), disks, window_bytes)?;
         launched.connection.set_silence_max(SILENCE_MAX);
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use guestfs_api::procedures::appliance::{Appliance, ENTROPY_BYTES};
+use guestfs_api::values::Secret;
 use guestfs_api::{Failure, Procedures};
 use rustix::time::{ClockId, Timespec};
 
@@ -25,13 +26,13 @@ impl Appliance for Server {
         &self,
         seconds: i64,
         nanoseconds: u32,
-        entropy: &[u8],
+        entropy: &Secret,
         disks: u32,
         window_bytes: u64,
     ) -> Result<()> {
         self.expect_appliance("resume")?;
         timed("set the clock", || set_clock(seconds, nanoseconds))?;
-        timed("mix in randomness", || add_entropy(entropy))?;
+        timed("mix in randomness", || add_entropy(entropy.expose()))?;
         timed("find the disks", || disks::wait_for_first(disks))?;
         if window_bytes > 0 {
             timed("map the window", || self.map_window(window_bytes))?;
