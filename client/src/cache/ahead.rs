@@ -135,9 +135,9 @@ impl Ahead {
 mod tests {
     use std::time::Duration;
 
-    use guestfs_api::records::{DirectoryEntry, NodeAttributes, NodeEntry, Time};
-    use guestfs_api::values::FileName;
+    use guestfs_api::records::DirectoryEntry;
 
+    use super::super::samples::{listed, node_entry};
     use super::*;
 
     fn node(number: u32) -> NodeRecord {
@@ -146,34 +146,8 @@ mod tests {
 
     /// Directories with these numbers, as entries of a directory.
     fn directories(numbers: impl IntoIterator<Item = u32>) -> Vec<DirectoryEntry> {
-        let time = Time { seconds: 0, nanoseconds: 0 };
-        let entry = |number: u32| NodeEntry {
-            node: node(number),
-            generation: 0,
-            attributes: NodeAttributes {
-                inode: number.into(),
-                mode: 0o040_755,
-                links: 2,
-                uid: 0,
-                gid: 0,
-                device_major: 0,
-                device_minor: 0,
-                size: 0,
-                blocks: 0,
-                block_size: 4096,
-                accessed: time,
-                modified: time,
-                changed: time,
-            },
-        };
-        let listed = |number: u32| DirectoryEntry {
-            name: FileName::try_from(number.to_string().as_str()).unwrap(),
-            cookie: number.into(),
-            entry: Some(entry(number)),
-            link_target: None,
-            has_xattrs: false,
-        };
-        numbers.into_iter().map(listed).collect()
+        let entry = |number: u32| node_entry(node(number), number.into(), 0o040_755, 2);
+        numbers.into_iter().map(|number| listed(&number.to_string(), entry(number))).collect()
     }
 
     struct Walk {

@@ -175,8 +175,7 @@ fn folded(name: &FileName) -> impl Iterator<Item = u8> + '_ {
 
 #[cfg(test)]
 mod tests {
-    use guestfs_api::records::{NodeAttributes, Time};
-
+    use super::super::samples::{listed, node_entry};
     use super::*;
 
     fn name(text: &str) -> FileName {
@@ -184,34 +183,12 @@ mod tests {
     }
 
     fn entry(number: u8) -> NodeEntry {
-        let time = Time { seconds: 0, nanoseconds: 0 };
-        let attributes = NodeAttributes {
-            inode: number.into(),
-            mode: 0o100_644,
-            links: 1,
-            uid: 0,
-            gid: 0,
-            device_major: 0,
-            device_minor: 0,
-            size: 0,
-            blocks: 0,
-            block_size: 4096,
-            accessed: time,
-            modified: time,
-            changed: time,
-        };
         let node = NodeRecord { filesystem: 0, handle: Box::from([1, number]) };
-        NodeEntry { node, generation: 0, attributes }
+        node_entry(node, number.into(), 0o100_644, 1)
     }
 
     fn listing(names: &[&str]) -> Listing {
-        let entries = names.iter().zip(0..).map(|(called, number)| DirectoryEntry {
-            name: name(called),
-            cookie: number.into(),
-            entry: Some(entry(number)),
-            link_target: None,
-            has_xattrs: false,
-        });
+        let entries = names.iter().zip(0..).map(|(called, number)| listed(called, entry(number)));
         Listing::new(entry(99).node, entries.collect(), Moment::default(), Instant::now(), false)
     }
 

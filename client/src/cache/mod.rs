@@ -9,6 +9,8 @@ mod changes;
 mod known;
 mod layer;
 mod listing;
+#[cfg(test)]
+mod samples;
 
 use std::collections::HashMap;
 use std::sync::Arc;

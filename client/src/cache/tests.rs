@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use errno_map::Errno;
 use guestfs_api::procedures::nodes::Nodes;
-use guestfs_api::records::{NodeAttributes, NodeEntry, Time};
 use guestfs_api::values::{ByteString, FileName};
 use guestfs_api::xdr::{DecodeError, Encode};
 use guestfs_api::{Call, Failure, Procedure, Remote, Request};
 
 use super::known::Looked;
+use super::samples::{listed, node_entry};
 use super::*;
 
 /// A guest that counts how often it is asked: every link leads to `target`, nothing has extended attributes but those
@@ -63,24 +63,7 @@ fn name(text: &str) -> FileName {
 
 /// An entry with the node of this number and this many links.
 fn entry(called: &str, number: u32, links: u32) -> DirectoryEntry {
-    let time = Time { seconds: 0, nanoseconds: 0 };
-    let attributes = NodeAttributes {
-        inode: number.into(),
-        mode: 0o100_644,
-        links,
-        uid: 0,
-        gid: 0,
-        device_major: 0,
-        device_minor: 0,
-        size: 0,
-        blocks: 0,
-        block_size: 4096,
-        accessed: time,
-        modified: time,
-        changed: time,
-    };
-    let entry = Some(NodeEntry { node: node(number), generation: 0, attributes });
-    DirectoryEntry { name: name(called), cookie: number.into(), entry, link_target: None, has_xattrs: false }
+    listed(called, node_entry(node(number), number.into(), 0o100_644, links))
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
