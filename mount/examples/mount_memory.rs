@@ -55,6 +55,7 @@ fn main() -> anyhow::Result<ExitCode> {
         access: Access::ReadWrite,
         cache_lifetime: Duration::from_secs(60),
         ignores_case: false,
+        polls_when_busy: false,
     };
     daemonise::run(arguments.no_fork, |launching| {
         let mount_and_serve = || {

@@ -199,6 +199,7 @@ impl Arguments {
                 (false, false) => Direct::On,
             },
             is_snapshot_used: !self.no_snapshot,
+            polls_when_busy: !self.no_busy_poll,
             is_verbose: self.verbose,
             is_traced: self.trace,
         })

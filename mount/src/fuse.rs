@@ -5,6 +5,7 @@
 
 mod read_around;
 mod session;
+mod wakefulness;
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -32,6 +33,7 @@ use crate::open_files::HandleNumber;
 
 use self::read_around::ReadAround;
 pub use self::session::{Serving, Settings};
+use self::wakefulness::Wakefulness;
 
 /// The most one request carries, in bytes: what the kernel sends without being configured for more.
 const REQUEST_BYTES_MAX: u32 = 1 << 20;
@@ -45,6 +47,7 @@ struct Adapter<N: GuestNodes> {
     files: Arc<Files<N>>,
     settings: Settings,
     read_around: ReadAround,
+    wakefulness: Wakefulness,
 }
 
 impl<N: GuestNodes> Adapter<N> {
@@ -54,6 +57,7 @@ impl<N: GuestNodes> Adapter<N> {
         operation: fmt::Arguments<'_>,
         work: impl FnOnce(&Files<N>) -> Result<T, Errno>,
     ) -> Result<T, fuser::Errno> {
+        self.wakefulness.note_request();
         let start = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| work(&self.files))).unwrap_or_else(|_| {
             log::error!("{operation}: a bug of guestmount; the operation fails");
@@ -133,13 +137,14 @@ impl<N: GuestNodes> Adapter<N> {
 impl<N: GuestNodes> Filesystem for Adapter<N> {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // What an older kernel lacks only makes the mount slower.
-        for capability in [
+        let acls = self.settings.caches_acls.then_some(InitFlags::FUSE_POSIX_ACL);
+        for capability in acls.into_iter().chain([
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_CACHE_SYMLINKS,
             InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_ASYNC_DIO,
-        ] {
+        ]) {
             if config.add_capabilities(capability).is_err() {
                 log::debug!("the kernel lacks {capability:?}");
             }

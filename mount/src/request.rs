@@ -41,6 +41,8 @@ pub struct MountRequest {
     pub direct: Direct,
     /// Whether the appliance may be started from a saved one.
     pub is_snapshot_used: bool,
+    /// Whether idle processors may be kept from halting while many requests come.
+    pub polls_when_busy: bool,
     /// Whether the library tells what it does (`-v`).
     pub is_verbose: bool,
     /// Whether every file operation and every call is shown (`-x`).

@@ -86,6 +86,7 @@ fn mount_and_serve(
         access: request.access,
         cache_lifetime: request.cache_lifetime,
         ignores_case: request.access == Access::ReadWrite && ignores_case(&handle, &request.mounts)?,
+        polls_when_busy: request.polls_when_busy,
     };
     let differences = Arc::default();
     let direct = direct_nodes(&mut handle, request, &differences)?;

@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use guestfs::api::AsErrno;
+use nix::unistd::geteuid;
+use rustix::thread::CapabilitySet;
 
 use crate::attributes::Presentation;
 use crate::daemonise::{Launching, Listeners};
 use crate::files::{Files, GuestNodes};
 use crate::fuse::{Serving, Settings};
 use crate::interrupts::{Event, Interrupts};
-use crate::mount_options::MountOptions;
+use crate::mount_options::{Audience, MountOptions};
 use crate::mountpoint::{self, Mount, Unmount, UnmountError};
 use crate::presence::Presence;
 use crate::request::Access;
@@ -33,6 +35,8 @@ pub struct HostMount<'a> {
     pub cache_lifetime: Duration,
     /// Whether names that differ in case can be the same file.
     pub ignores_case: bool,
+    /// Whether idle processors are kept from halting while many requests come.
+    pub polls_when_busy: bool,
 }
 
 /// How long an idle mount may take to end after it was unmounted.
@@ -93,7 +97,18 @@ impl HostMount<'_> {
             attribute_lifetime: options.attribute_lifetime.unwrap_or(self.cache_lifetime),
             absence_lifetime: options.absence_lifetime.unwrap_or(absence_lifetime),
             is_direct_io: options.is_direct_io,
+            caches_acls: self.access == Access::ReadOnly
+                && (options.checks_permissions || self.is_open_to_caller()),
+            polls_when_busy: self.polls_when_busy,
         }
+    }
+
+    /// Tells whether those who may use the mount are above permissions, so that checking these takes nothing away.
+    fn is_open_to_caller(&self) -> bool {
+        let above = CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH;
+        self.options.audience != Audience::Everyone
+            && geteuid().is_root()
+            && rustix::thread::capabilities(None).is_ok_and(|sets| sets.effective.contains(above))
     }
 }
 

@@ -47,6 +47,8 @@ pub struct Facts {
     pub link_target: Option<ByteString>,
     /// Its extended attributes.
     pub xattrs: Xattrs,
+    /// The values of some of them, where nothing can change.
+    pub xattr_values: Vec<(ByteString, Vec<u8>)>,
 }
 
 /// What is known of a node's extended attributes.
@@ -160,6 +162,12 @@ impl Known {
         }
     }
 
+    /// Gives the value of an extended attribute that was learnt, for where nothing can change.
+    pub fn xattr_value(&mut self, node: &NodeRecord, name: &ByteString) -> Option<Vec<u8>> {
+        let facts = self.facts.get(node).filter(|facts| facts.expires > Instant::now())?;
+        facts.xattr_values.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
+    }
+
     /// Gives the directories in a directory, in the order of its listing, that can be listed ahead.
     pub fn directories_in(&self, directory: &NodeRecord) -> Vec<NodeRecord> {
         let entries =
@@ -216,7 +224,8 @@ impl Known {
             return;
         }
         let expires = Instant::now() + self.lifetime;
-        let fresh = Facts { asked, expires, link_target: None, xattrs: Xattrs::Unknown };
+        let fresh =
+            Facts { asked, expires, link_target: None, xattrs: Xattrs::Unknown, xattr_values: Vec::new() };
         let known = self.facts(node).filter(|known| self.changes.xattrs_hold(node, known.asked));
         let mut facts = known.unwrap_or(fresh);
         add(&mut facts);
@@ -356,13 +365,20 @@ impl Known {
 }
 
 impl Facts {
+    /// Keeps the value of an extended attribute; another reader may have learnt it at the same time.
+    pub fn learn_value(&mut self, name: ByteString, value: Vec<u8>) {
+        self.xattr_values.retain(|(known, _)| *known != name);
+        self.xattr_values.push((name, value));
+    }
+
     fn bytes(&self, node: &NodeRecord) -> usize {
         let link = self.link_target.as_ref().map_or(0, |target| target.as_bytes().len());
         let names = match &self.xattrs {
             Xattrs::Among(names) => names.iter().map(|name| 32 + name.as_bytes().len()).sum(),
             Xattrs::Unknown | Xattrs::WithoutCapability(_) => 0,
         };
-        FACTS_BYTES + node.handle.len() + link + names
+        let values = self.xattr_values.iter().map(|(name, value)| 64 + name.as_bytes().len() + value.len());
+        FACTS_BYTES + node.handle.len() + link + names + values.sum::<usize>()
     }
 }
 

@@ -16,6 +16,9 @@ use super::known::{Known, Looked, Xattrs};
 /// The extended attribute that the kernel asks for before every write, to take it away from a changed program.
 const CAPABILITY: &[u8] = b"security.capability";
 
+/// The longest value of an extended attribute that is kept, in bytes: ACLs, labels and capabilities are shorter.
+const XATTR_VALUE_MAX: usize = 1 << 10;
+
 /// The flags of renameat2(2) that leave something else under the old name.
 const EXCHANGE_OR_WHITEOUT: u32 = 2 | 4;
 
@@ -166,8 +169,9 @@ where
 
     fn node_listxattr(&self, node: &NodeRecord) -> Result<Vec<ByteString>, N::Error> {
         if let Xattrs::Among(names) = self.shared.known(|known| known.xattrs(node)) {
-            if names.is_empty() {
-                return Ok(Vec::new());
+            // Some go by themselves: a write takes the capability.
+            if names.is_empty() || self.shared.settings.is_read_only {
+                return Ok(names.into());
             }
         }
         let asked = self.shared.now();
@@ -178,6 +182,16 @@ where
 
     fn node_getxattr(&self, node: &NodeRecord, name: &ByteString) -> Result<Vec<u8>, N::Error> {
         let absent = |errno| Err(Failure::errno(errno, format_args!("getxattr {name}")).into());
+        let is_read_only = self.shared.settings.is_read_only;
+        if is_read_only {
+            if let Some(value) = self.shared.known(|known| known.xattr_value(node, name)) {
+                return Ok(value);
+            }
+            // Most names that are asked for are not there: learn once which are. Where that fails the value may be had.
+            if is_listed_when_there(name) {
+                drop(self.node_listxattr(node));
+            }
+        }
         match self.shared.known(|known| known.xattrs(node)) {
             Xattrs::Among(names) if is_listed_when_there(name) && !names.contains(name) => {
                 return absent(Errno::ENODATA);
@@ -188,12 +202,17 @@ where
         let asked = self.shared.now();
         let result = self.below().node_getxattr(node, name);
         let is_capability = name.as_bytes() == CAPABILITY;
-        match result.as_ref().err().map(AsErrno::as_errno) {
-            Some(errno @ (Errno::ENODATA | Errno::ENOTSUP)) if is_capability => {
+        match result.as_ref().map_err(AsErrno::as_errno) {
+            Ok(value) if is_read_only && value.len() <= XATTR_VALUE_MAX => {
+                self.shared.known(|known| {
+                    known.learn(node, asked, |facts| facts.learn_value(name.clone(), value.clone()));
+                });
+            }
+            Err(errno @ (Errno::ENODATA | Errno::ENOTSUP)) if is_capability => {
                 self.learn_xattrs(node, asked, Xattrs::WithoutCapability(errno));
             }
             // Who misses one mostly asks for others too: learn once which there are.
-            Some(Errno::ENODATA) => drop(self.node_listxattr(node)?),
+            Err(Errno::ENODATA) => drop(self.node_listxattr(node)?),
             _ => {}
         }
         result

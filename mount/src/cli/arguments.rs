@@ -87,6 +87,10 @@ pub(super) struct Arguments {
     #[arg(long, overrides_with = "verify_direct", conflicts_with = "no_direct")]
     pub(super) verify_direct: bool,
 
+    /// Let idle processors of a virtual machine halt between requests: slower, for a machine that others need as well
+    #[arg(long, overrides_with = "no_busy_poll")]
+    pub(super) no_busy_poll: bool,
+
     /// Tell what is being done
     #[arg(short = 'v', long, overrides_with = "verbose")]
     pub(super) verbose: bool,

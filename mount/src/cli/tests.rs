@@ -45,6 +45,7 @@ fn the_shortest_command_line_mounts_read_only_in_the_background() {
         is_autosync: true,
         direct: Direct::On,
         is_snapshot_used: true,
+        polls_when_busy: true,
         is_verbose: false,
         is_traced: false,
     };
@@ -77,6 +78,7 @@ fn every_option_reaches_the_request() {
         "5",
         "-v",
         "-x",
+        "--no-busy-poll",
         "--selinux",
         "--echo-keys",
         "/mnt",
@@ -90,7 +92,7 @@ fn every_option_reaches_the_request() {
     assert_eq!(request.options, MountOptions::parse(&["allow_other,uid=5".into()]).unwrap());
     assert_eq!(request.cache_lifetime, Duration::from_secs(5));
     assert_eq!(request.ready, ReadySignals { pid_file: Some("p".into()), fd: Some(7) });
-    assert!(!request.is_snapshot_used);
+    assert!(!request.is_snapshot_used && !request.polls_when_busy);
     assert!(request.is_foreground && !request.is_autosync && request.is_verbose && request.is_traced);
 }
 

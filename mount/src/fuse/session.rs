@@ -10,6 +10,7 @@ use fuser::{Config, Session, SessionACL};
 
 use super::Adapter;
 use super::read_around::ReadAround;
+use super::wakefulness::Wakefulness;
 use crate::attributes::Presentation;
 use crate::files::{Files, GuestNodes};
 use crate::mount_options::Audience;
@@ -31,10 +32,15 @@ pub struct Settings {
     pub absence_lifetime: Duration,
     /// Whether file data bypasses the page cache.
     pub is_direct_io: bool,
+    /// Whether the kernel may keep access control lists; it checks permissions then, whatever `checks_permissions`.
+    pub caches_acls: bool,
+    /// Whether idle processors are kept from halting while many requests come.
+    pub polls_when_busy: bool,
 }
 
 /// How many requests are answered at a time.
 const THREADS: usize = 4;
+
 /// A mount being served.
 pub struct Serving {
     thread: JoinHandle<io::Result<()>>,
@@ -61,7 +67,8 @@ impl Serving {
         };
         let files = Arc::new(files);
         let (read_around, wanted_parts) = ReadAround::new();
-        let adapter = Adapter { files: Arc::clone(&files), settings, read_around };
+        let wakefulness = Wakefulness::new(settings.polls_when_busy);
+        let adapter = Adapter { files: Arc::clone(&files), settings, read_around, wakefulness };
         let session = Session::from_fd(adapter, connection, acl, config)?;
         let read_around = wanted_parts.serve(files, session.notifier())?;
         let thread = thread::Builder::new().name("fuse".to_owned()).spawn(move || {
