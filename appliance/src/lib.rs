@@ -14,6 +14,9 @@ pub mod progress;
 pub mod snapshot;
 pub mod vm;
 
+/// The target of the log lines that say when a launch has taken one of its steps; `RUST_LOG=launch-steps=debug` shows them.
+pub const LAUNCH_STEPS: &str = "launch-steps";
+
 pub use build::{BuildError, BuildOptions};
 pub use daemon_binary::{DaemonBinary, DaemonError};
 pub use environment::Environment;

@@ -6,11 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use anyhow::{Context, anyhow, bail};
 use guestfs::api::Remote;
 use guestfs::api::procedures::filesystems::Filesystems;
 use guestfs::api::procedures::mounts::Mounts;
+use guestfs::appliance::LAUNCH_STEPS;
 use guestfs::direct::disks::Disks;
 use guestfs::{
     CACHE_BYTES_MAX, CacheSettings, CachedNodes, DirectNodes, Event, EventHandler, Handle, NodesConnection,
@@ -80,6 +82,7 @@ fn mount_and_serve(
     let is_lost = Arc::new(AtomicBool::new(false));
     let mut handle = launch(request, &is_lost)?;
     mount_filesystems(&handle, request)?;
+    log::debug!(target: LAUNCH_STEPS, "the guest's file systems are mounted");
     let host = HostMount {
         mountpoint,
         options: &request.options,
@@ -240,14 +243,19 @@ fn listeners(ready: &ReadySignals) -> anyhow::Result<Listeners> {
 /// Sends the log to standard error: warnings always, more when asked for.
 fn start_log(request: &MountRequest) {
     use log::LevelFilter::{Debug, Info, Off, Warn};
+    let start = Instant::now();
     env_logger::Builder::new()
         .filter_level(if request.is_verbose { Debug } else { Warn })
         .filter_module(TRACE_TARGET, if request.is_traced { Info } else { Off })
         // It would repeat every file operation.
         .filter_module("fuser", Warn)
         .parse_default_env()
-        .format(|out, record| {
+        .format(move |out, record| {
             use std::io::Write;
+            if record.target() == LAUNCH_STEPS {
+                let milliseconds = start.elapsed().as_secs_f64() * 1e3;
+                return writeln!(out, "guestmount: after {milliseconds:.1} ms: {}", record.args());
+            }
             writeln!(out, "guestmount: {}", printable(&record.args().to_string()))
         })
         .init();

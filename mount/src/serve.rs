@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use guestfs::api::AsErrno;
+use guestfs::appliance::LAUNCH_STEPS;
 use nix::unistd::geteuid;
 use rustix::thread::CapabilitySet;
 
@@ -69,6 +70,7 @@ pub fn serve<N: GuestNodes>(
     let presence = Presence::announce(mount.device());
     let mut presence =
         presence.inspect_err(|error| log::warn!("guestunmount will not wait for the image: {error}")).ok();
+    log::debug!(target: LAUNCH_STEPS, "the mount is usable");
     let pid_file = launching.ready(listeners)?;
     let ended = wait_for_end(&mount, &events, serving);
     drop(mount);

@@ -24,6 +24,7 @@ use super::process::Process;
 use super::qmp::{Qmp, QmpError};
 use super::window::Window;
 use super::{Accelerator, MEMORY_MIB_MIN, Vm, VmConfig, diagnosis, report, saved_state};
+use crate::LAUNCH_STEPS;
 use crate::snapshot::Snapshot;
 
 /// How long QEMU may take to read its command line and open the images, on a busy machine.
@@ -94,6 +95,7 @@ impl Vm {
             }
             return Err(LaunchError::Restore { problem, report: self.failure_report(ERROR_LINES_MAX) });
         }
+        debug!(target: LAUNCH_STEPS, "QEMU has loaded the saved state");
         for disk in drives {
             let refused = |problem| match problem {
                 QmpError::Refused { reason, .. } => diagnosis::refused(disk.image.clone(), reason),
@@ -104,11 +106,13 @@ impl Vm {
             }
             qmp.execute("device_add", disk.device.0.clone(), PLUG_DEADLINE).map_err(refused)?;
         }
+        debug!(target: LAUNCH_STEPS, "QEMU has plugged in the drives");
         if let Some(window) = window {
             qmp.execute("object-add", drive::window_memory(window), PLUG_DEADLINE)?;
             qmp.execute("device_add", drive::window_device(), PLUG_DEADLINE)?;
         }
         qmp.execute("cont", json!({}), PLUG_DEADLINE)?;
+        debug!(target: LAUNCH_STEPS, "QEMU has plugged in the window and runs");
         Ok(())
     }
 }
@@ -198,7 +202,10 @@ impl Parts {
         command.args(arguments);
         self.inherited.extend(self.disks.files.drain(..).map(|file| file.file));
         let (process, console) = spawn(command, self.inherited, &config.hypervisor, config.console.take())?;
-        match Qmp::connect(self.monitor, START_DEADLINE) {
+        debug!(target: LAUNCH_STEPS, "QEMU is started");
+        let connected = Qmp::connect(self.monitor, START_DEADLINE);
+        debug!(target: LAUNCH_STEPS, "QEMU has understood its command line");
+        match connected {
             Ok(qmp) => Ok(Vm {
                 process,
                 console,

@@ -66,6 +66,7 @@ fn make_files(directory: &Path, numbers: std::ops::Range<u64>) -> anyhow::Result
 }
 
 fn size_for(files: u64) -> FilesystemSize {
-    // Directories and lost+found need inodes too. An inode takes 256 bytes, an entry some 20, and there is a journal.
-    FilesystemSize { disk_bytes: (128 << 20) + files * 512, inodes: Some(files + files / 50 + 1_000) }
+    // Directories and lost+found need inodes too. An inode takes 256 bytes, an entry some 20, and there is a journal. A
+    // smaller file system would get blocks of 1 KiB, in which a directory of 300,000 names has no room.
+    FilesystemSize { disk_bytes: (512 << 20) + files * 512, inodes: Some(files + files / 50 + 1_000) }
 }

@@ -13,7 +13,7 @@ use guestfs_api::Remote;
 use guestfs_api::procedures::appliance::{Appliance as _, ENTROPY_BYTES};
 use guestfs_api::values::Secret;
 use guestfs_appliance::vm::{Accelerator, Drive, LaunchError, Vm, VmConfig, Window};
-use guestfs_appliance::{Appliance, Environment, Step, ensure};
+use guestfs_appliance::{Appliance, Environment, LAUNCH_STEPS, Step, ensure};
 
 use crate::connection::{Connection, SILENCE_MAX};
 use crate::error::Error;
@@ -51,7 +51,9 @@ impl Launch<'_> {
         for drive in self.drives {
             drive.check().map_err(LaunchError::Image)?;
         }
+        log::debug!(target: LAUNCH_STEPS, "the images are checked");
         let appliance = self.appliance()?;
+        log::debug!(target: LAUNCH_STEPS, "the appliance is found");
         if let Accelerator::Emulation(reason) = Accelerator::choose(self.settings.accelerator)? {
             self.events.emit(&Event::Log(&reason.to_string()));
         }
@@ -143,6 +145,7 @@ impl Launch<'_> {
         let guest = Remote(&launched.connection);
         guest.appliance_resume(seconds, time.subsec_nanos(), &Secret::new(&entropy), disks, window_bytes)?;
         launched.connection.set_silence_max(SILENCE_MAX);
+        log::debug!(target: LAUNCH_STEPS, "the daemon has its disks and the window");
         Ok(())
     }
 }

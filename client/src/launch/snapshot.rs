@@ -9,7 +9,7 @@ use guestfs_api::Remote;
 use guestfs_api::procedures::appliance::Appliance as _;
 use guestfs_appliance::snapshot::{DraftError, SnapshotKey, SnapshotProblem, SnapshotStore};
 use guestfs_appliance::vm::{Accelerator, LaunchError, Vm};
-use guestfs_appliance::{Appliance, Snapshot, Step};
+use guestfs_appliance::{Appliance, LAUNCH_STEPS, Snapshot, Step};
 use thiserror::Error;
 
 use super::{Launch, Launched, launch_error};
@@ -143,6 +143,7 @@ impl Launch<'_> {
     }
 
     fn restore_from(self, snapshot: Snapshot, appliance: &Appliance) -> Result<Launched, Error> {
+        log::debug!(target: LAUNCH_STEPS, "the saved appliance is checked");
         let deadline = self.deadline();
         let mut vm = Vm::restore(self.config(appliance), snapshot)?;
         let stream = vm.take_channel().expect("the channel of a fresh VM was not taken yet");
