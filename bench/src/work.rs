@@ -40,10 +40,11 @@ pub struct Session {
 }
 
 /// All sessions; between them they give every row.
-pub const SESSIONS: [Session; 8] = [
+pub const SESSIONS: [Session; 9] = [
     Session { name: "start", rows: &["ready"], run: start },
     Session { name: "start with empty caches", rows: &["ready-dropped"], run: start_dropped },
     Session { name: "browse", rows: BROWSE_ROWS, run: browse },
+    Session { name: "read", rows: &["read-image-warm"], run: read_warm_image },
     Session { name: "archive", rows: &["tar"], run: archive },
     Session { name: "copy out", rows: &["rsync-first", "rsync-unchanged"], run: copy_out },
     Session { name: "random read", rows: &["random-read"], run: read_randomly },
@@ -83,6 +84,23 @@ impl<'a> Task<'a> {
     }
 }
 
+impl Task<'_> {
+    fn read_big_file(&mut self, key: &'static str, root: &Path) -> anyhow::Result<()> {
+        let mut input = std::ffi::OsString::from("if=");
+        input.push(root.join(BIG_FILE));
+        let read = self.runner.run(tool("dd").arg(input).args(["of=/dev/null", "bs=1M"]))?;
+        let bytes = self.sample.size.big_file_bytes();
+        ensure!(read.message.starts_with(&format!("{bytes} bytes")), "dd: {}", read.message);
+        self.record(key, read.elapsed.as_secs_f64());
+        Ok(())
+    }
+
+    fn read_images_in(&self) -> anyhow::Result<()> {
+        read_in(&self.sample.qcow2())?;
+        read_in(&self.sample.raw())
+    }
+}
+
 fn start(task: &mut Task<'_>) -> anyhow::Result<()> {
     task.start("ready")
 }
@@ -116,12 +134,7 @@ fn browse(task: &mut Task<'_>) -> anyhow::Result<()> {
     if is_used || task.selection.has_any(&["read-cold", "read-warm"]) {
         drop_caches()?;
         for key in ["read-cold", "read-warm"] {
-            let mut input = std::ffi::OsString::from("if=");
-            input.push(mounted.path().join(BIG_FILE));
-            let read = task.runner.run(tool("dd").arg(input).args(["of=/dev/null", "bs=1M"]))?;
-            let bytes = task.sample.size.big_file_bytes();
-            ensure!(read.message.starts_with(&format!("{bytes} bytes")), "dd: {}", read.message);
-            task.record(key, read.elapsed.as_secs_f64());
+            task.read_big_file(key, mounted.path())?;
         }
     }
     if let Some(used) = memory::of_descendants()? {
@@ -130,6 +143,14 @@ fn browse(task: &mut Task<'_>) -> anyhow::Result<()> {
     }
     let unmounting = mounted.unmount()?;
     task.record("unmount", unmounting.as_secs_f64());
+    Ok(())
+}
+
+fn read_warm_image(task: &mut Task<'_>) -> anyhow::Result<()> {
+    let mut mounted = task.mount(Access::ReadOnly)?;
+    task.read_images_in()?;
+    task.read_big_file("read-image-warm", mounted.path())?;
+    mounted.unmount()?;
     Ok(())
 }
 
@@ -168,8 +189,7 @@ fn read_randomly(task: &mut Task<'_>) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut mounted = task.mount(Access::ReadOnly)?;
-    read_in(&task.sample.qcow2())?;
-    read_in(&task.sample.raw())?;
+    task.read_images_in()?;
     let file = mounted.path().join(BIG_FILE);
     let per_second = random_read::per_second(&file, task.sample.size.big_file_bytes(), task.runner)?;
     task.record("random-read", per_second);
