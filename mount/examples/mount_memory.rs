@@ -54,6 +54,7 @@ fn main() -> anyhow::Result<ExitCode> {
         options: &options,
         access: Access::ReadWrite,
         cache_lifetime: Duration::from_secs(60),
+        is_read_directly: false,
         ignores_case: false,
         polls_when_busy: false,
     };

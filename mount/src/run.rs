@@ -83,16 +83,17 @@ fn mount_and_serve(
     let mut handle = launch(request, &is_lost)?;
     mount_filesystems(&handle, request)?;
     log::debug!(target: LAUNCH_STEPS, "the guest's file systems are mounted");
+    let differences = Arc::default();
+    let direct = direct_nodes(&mut handle, request, &differences)?;
     let host = HostMount {
         mountpoint,
         options: &request.options,
         access: request.access,
         cache_lifetime: request.cache_lifetime,
+        is_read_directly: direct.reads_images(),
         ignores_case: request.access == Access::ReadWrite && ignores_case(&handle, &request.mounts)?,
         polls_when_busy: request.polls_when_busy,
     };
-    let differences = Arc::default();
-    let direct = direct_nodes(&mut handle, request, &differences)?;
     let settings = CacheSettings {
         lifetime: request.cache_lifetime,
         bytes_max: CACHE_BYTES_MAX,

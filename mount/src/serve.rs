@@ -34,6 +34,8 @@ pub struct HostMount<'a> {
     pub access: Access,
     /// How long the kernel may keep names and attributes, where the options say nothing else.
     pub cache_lifetime: Duration,
+    /// Whether files are read from the image itself, quickly and several at a time.
+    pub is_read_directly: bool,
     /// Whether names that differ in case can be the same file.
     pub ignores_case: bool,
     /// Whether idle processors are kept from halting while many requests come.
@@ -66,7 +68,7 @@ pub fn serve<N: GuestNodes>(
     };
     let serving =
         Serving::start(connection, files, host.settings(), when_ended).context("serve the mount")?;
-    mount.raise_read_ahead();
+    mount.raise_read_ahead(host.is_read_directly);
     let presence = Presence::announce(mount.device());
     let mut presence =
         presence.inspect_err(|error| log::warn!("guestunmount will not wait for the image: {error}")).ok();

@@ -89,6 +89,11 @@ impl<N> DirectNodes<N> {
         DirectNodes { differences: Some(differences), ..self }
     }
 
+    /// Says whether any disk is read from its image.
+    pub fn reads_images(&self) -> bool {
+        self.disks.has_any()
+    }
+
     fn own_file(&self, handle: u64) -> Result<Option<Arc<OpenFile>>, Failure> {
         if handle & OWN_HANDLE == 0 {
             return Ok(None);
