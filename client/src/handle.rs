@@ -1,5 +1,6 @@
 //! The handle: its drives and settings, and its way from being configured over ready to closed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -8,14 +9,14 @@ use std::time::Duration;
 use guestfs_api::Remote;
 use guestfs_api::procedures::control::Control;
 use guestfs_appliance::vm::drive::DRIVES_MAX;
-use guestfs_appliance::vm::{Access, Drive, Vm, Window};
+use guestfs_appliance::vm::{Access, Drive, LastWords, LaunchError, Vm, Window};
 
 use crate::connection::Connection;
-use crate::direct::disks::Disks;
+use crate::direct::disks::{Disks, WrittenDisks};
 use crate::direct::image::Image;
 use crate::error::{ConnectionError, Error};
 use crate::events::{Event, EventHandler};
-use crate::launch::{CONSOLE_LINES, Launch, Launched};
+use crate::launch::{Launch, Launched};
 use crate::nodes_connection::NodesConnection;
 use crate::settings::Settings;
 
@@ -174,12 +175,16 @@ impl Handle {
     }
 
     /// Gives the images of the drives that can be read without the VM, for [`crate::DirectNodes`]: those of read-only
-    /// drives, in formats that are understood.
-    pub fn direct_disks(&self) -> Result<Disks, Error> {
-        let watch = self.running("read images directly")?.vm.write_watch();
-        let count = self.drives.len();
-        let images = self.drives.iter().map(direct_image).collect();
-        Ok(Disks::new(images, Box::new(move || watch.written(count).map_err(|error| error.to_string()))))
+    /// drives, in formats that are understood. `written` says to which drives the VM has written, as
+    /// [`Handle::written_drives`] does.
+    pub fn direct_disks(&self, written: WrittenDisks) -> Disks {
+        Disks::new(self.drives.iter().map(direct_image).collect(), written)
+    }
+
+    /// Says to which drives the VM has written, by their places.
+    pub fn written_drives(&self) -> Result<BTreeSet<usize>, Error> {
+        let watch = self.running("ask which drives were written to")?.vm.write_watch();
+        Ok(watch.written(self.drives.len()).map_err(LaunchError::Monitor)?)
     }
 
     /// Gives the memory that the daemon has mapped too, for contents of files; `None` when there is none or it was taken
@@ -206,12 +211,9 @@ impl Handle {
         }
     }
 
-    /// Gives the last lines of the appliance's console, for a report of what went wrong.
-    pub fn console_tail(&self) -> Vec<String> {
-        match &self.phase {
-            Phase::Ready(running) => running.vm.console_tail(CONSOLE_LINES),
-            Phase::Configuring | Phase::Launching | Phase::Closed => Vec::new(),
-        }
+    /// Gives a view of how the appliance ends, for a report when it has ended though nobody asked it to.
+    pub fn last_words(&self) -> Result<LastWords, Error> {
+        Ok(self.running("watch the appliance")?.vm.last_words())
     }
 
     /// Writes everything to the disks and ends the appliance. An error in writing is reported, but the appliance ends

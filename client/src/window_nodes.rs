@@ -2,6 +2,7 @@
 //!
 //! Without a window, or when the daemon has none, or while all of it is in use for long, contents go in messages.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -75,7 +76,7 @@ where
 {
     type Below = N;
 
-    fn below(&self) -> &N {
+    fn below(&self) -> impl Deref<Target = N> {
         &self.nodes
     }
 

@@ -13,6 +13,7 @@ pub mod directories;
 pub mod events;
 pub mod files;
 pub mod fuse;
+pub mod guest;
 pub mod helper;
 pub mod holders;
 pub mod inodes;

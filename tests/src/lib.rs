@@ -7,6 +7,7 @@ pub mod command;
 pub mod compare;
 pub mod disk;
 pub mod loop_device;
+pub mod machine;
 pub mod mounted;
 pub mod programs;
 pub mod remains;

@@ -47,8 +47,8 @@ pub fn layer(topic: &Topic, LayerName(name): &LayerName) -> TokenStream {
             /// What the layer stands on.
             type Below: #topic_name<Error = Self::Error>;
 
-            /// Gives what the layer stands on.
-            fn below(&self) -> &Self::Below;
+            /// Gives what the layer stands on, which need not be the same the next time.
+            fn below(&self) -> impl ::std::ops::Deref<Target = Self::Below>;
 
             #(#passing)*
         }
@@ -72,7 +72,7 @@ fn both_ways(method: &TraitItemFn, topic_name: &Ident, layer_name: &Ident) -> (T
     let passing = quote! {
         #(#docs)*
         #signature {
-            #topic_name::#name(self.below(), #(#arguments),*)
+            #topic_name::#name(&*self.below(), #(#arguments),*)
         }
     };
     let forwarding = quote! {

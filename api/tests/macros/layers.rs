@@ -1,5 +1,7 @@
 //! Layers that stand on another implementation and change a part of it.
 
+use std::ops::Deref;
+
 use guestfs_api::values::FileName;
 use guestfs_api::{Failure, FileIn, FileOut, Procedures, Remote};
 
@@ -16,7 +18,7 @@ impl<N: Procedures> Procedures for Twice<N> {
 impl<N: topic::Notes> NotesLayer for Twice<N> {
     type Below = N;
 
-    fn below(&self) -> &N {
+    fn below(&self) -> impl Deref<Target = N> {
         &self.0
     }
 

@@ -247,7 +247,10 @@ fn why_it_failed(process: &Process, console: &Console, problem: QmpError, drives
     // One that closed its monitor is about to end; one that says nothing, or nonsense, may go on for ever.
     let deadline = if matches!(problem, QmpError::Closed) { EXIT_DEADLINE } else { Duration::ZERO };
     if process.wait(deadline).is_none() {
-        return LaunchError::Unresponsive { problem, report: report(process, console, ERROR_LINES_MAX) };
+        return LaunchError::Unresponsive {
+            problem,
+            report: report(process.status(), console, ERROR_LINES_MAX),
+        };
     }
-    diagnosis::why_qemu_ended(report(process, console, ERROR_LINES_MAX), drives)
+    diagnosis::why_qemu_ended(report(process.status(), console, ERROR_LINES_MAX), drives)
 }

@@ -9,6 +9,7 @@ pub mod drive;
 mod error;
 mod image;
 pub mod image_format;
+mod last_words;
 mod launch;
 mod overlay;
 mod process;
@@ -32,6 +33,7 @@ pub use drive::{Access, BadBlockSize, BlockSize, Drive};
 pub use error::{FailureReport, LaunchError};
 pub use image::ImageError;
 pub use image_format::{Format, UnknownFormat};
+pub use last_words::LastWords;
 pub use qmp::{Qmp, QmpError};
 pub use window::{WINDOW_BYTES, Window};
 pub use write_watch::WriteWatch;
@@ -172,9 +174,14 @@ impl Vm {
         self.console.tail(lines_max)
     }
 
+    /// A view of how the VM ends, for a report when it has.
+    pub fn last_words(&self) -> LastWords {
+        LastWords { process: self.process.end_view(), console: self.console.clone() }
+    }
+
     /// What to tell a user whose VM failed.
     pub fn failure_report(&self, lines_max: usize) -> FailureReport {
-        report(&self.process, &self.console, lines_max)
+        report(self.process.status(), &self.console, lines_max)
     }
 
     /// Waits for QEMU's end, at most `deadline`: the appliance powers off when its channel closes.
@@ -189,9 +196,9 @@ impl Vm {
     }
 }
 
-fn report(process: &Process, console: &Console, lines_max: usize) -> FailureReport {
-    if process.status().is_some() {
+fn report(status: Option<ExitStatus>, console: &Console, lines_max: usize) -> FailureReport {
+    if status.is_some() {
         console.wait_for_end(CONSOLE_END_DEADLINE);
     }
-    FailureReport { status: process.status(), console: console.tail(lines_max) }
+    FailureReport { status, console: console.tail(lines_max) }
 }

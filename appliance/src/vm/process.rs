@@ -26,6 +26,10 @@ pub struct Process {
     shared: Arc<Shared>,
 }
 
+/// A view of how a process ended, which does not keep it.
+#[derive(Debug, Clone)]
+pub struct ProcessEnd(Arc<Shared>);
+
 #[derive(Debug, Default)]
 struct Shared {
     /// How the child ended. Held while it is reaped and while a signal is sent, so that no signal goes to a
@@ -71,14 +75,12 @@ impl Process {
 
     /// Waits for its end, at most `deadline`.
     pub fn wait(&self, deadline: Duration) -> Option<ExitStatus> {
-        let end = Instant::now() + deadline;
-        let mut status = self.shared.status.lock();
-        while status.is_none() {
-            if self.shared.ended.wait_until(&mut status, end).timed_out() {
-                break;
-            }
-        }
-        *status
+        self.shared.wait(deadline)
+    }
+
+    /// Gives a view of how it ends.
+    pub fn end_view(&self) -> ProcessEnd {
+        ProcessEnd(Arc::clone(&self.shared))
     }
 
     /// Sends a signal, unless it has ended.
@@ -101,6 +103,26 @@ impl Process {
         const KILL_DEADLINE: Duration = Duration::from_secs(30);
         self.signal(Signal::SIGKILL);
         self.wait(KILL_DEADLINE)
+    }
+}
+
+impl ProcessEnd {
+    /// Waits for the process's end, at most `deadline`.
+    pub fn wait(&self, deadline: Duration) -> Option<ExitStatus> {
+        self.0.wait(deadline)
+    }
+}
+
+impl Shared {
+    fn wait(&self, deadline: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + deadline;
+        let mut status = self.status.lock();
+        while status.is_none() {
+            if self.ended.wait_until(&mut status, end).timed_out() {
+                break;
+            }
+        }
+        *status
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the cache does for each procedure: answers, learns, or notes a change.
 
+use std::ops::Deref;
+
 use errno_map::Errno;
 use guestfs_api::procedures::nodes::{self, NodesLayer, open_flags};
 use guestfs_api::records::{
@@ -99,7 +101,7 @@ where
 {
     type Below = N;
 
-    fn below(&self) -> &N {
+    fn below(&self) -> impl Deref<Target = N> {
         &self.shared.nodes
     }
 

@@ -61,27 +61,29 @@ impl Disks {
         }
     }
 
-    /// Looks, unless it has just looked, to which disks the VM has written, and gives those up for good.
-    pub fn look(&self) {
+    /// Looks, unless it has just looked, to which disks the VM has written, and gives those up for good. Says whether
+    /// that could be found out: if not, what the VM has told since the last time is not to be believed.
+    pub fn look(&self) -> bool {
         let mut looked = self.looked.lock();
         if looked.is_some_and(|last| last.elapsed() < WATCH_INTERVAL) {
-            return;
+            return true;
         }
+        let written = match (self.written)() {
+            Ok(written) => written,
+            Err(reason) => {
+                log::debug!("whether the VM has written to the disks is not known: {reason}");
+                return false;
+            }
+        };
         *looked = Some(Instant::now());
-        let written = (self.written)();
         for (disk, image) in self.images.iter().enumerate() {
-            let Some(image) = image.as_ref().filter(|image| !image.is_outdated()) else { continue };
-            match &written {
-                Ok(disks) if !disks.contains(&disk) => {}
-                Ok(_) => {
+            if let Some(image) = image.as_ref().filter(|_| written.contains(&disk)) {
+                if !image.is_outdated() {
                     log::debug!("disk {disk}: the VM has written to it, so files are read through the VM");
-                    image.set_outdated();
                 }
-                Err(reason) => {
-                    log::debug!("disk {disk}: is not known to be unchanged: {reason}");
-                    image.set_outdated();
-                }
+                image.set_outdated();
             }
         }
+        true
     }
 }

@@ -12,6 +12,7 @@ mod qcow2;
 mod siblings;
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -89,11 +90,6 @@ impl<N> DirectNodes<N> {
         DirectNodes { differences: Some(differences), ..self }
     }
 
-    /// Says whether any disk is read from its image.
-    pub fn reads_images(&self) -> bool {
-        self.disks.has_any()
-    }
-
     fn own_file(&self, handle: u64) -> Result<Option<Arc<OpenFile>>, Failure> {
         if handle & OWN_HANDLE == 0 {
             return Ok(None);
@@ -154,7 +150,9 @@ where
             }
         };
         // After the maps were told: a write before it makes them worthless, and one behind it is looked for again.
-        self.disks.look();
+        if !self.disks.look() {
+            return;
+        }
         let checked: Vec<_> =
             nodes.into_iter().zip(answers).map(|(node, map)| (node, self.check(map))).collect();
         let mut maps = self.maps.lock();
@@ -268,7 +266,7 @@ where
 {
     type Below = N;
 
-    fn below(&self) -> &N {
+    fn below(&self) -> impl Deref<Target = N> {
         &self.nodes
     }
 

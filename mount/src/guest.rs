@@ -1,0 +1,248 @@
+//! The appliance behind a mount, with the guest's file systems mounted in it.
+//!
+//! When it dies, a read-only mount gets another one that shows the same; a read-write one does not, since what was
+//! written and not yet brought to the disk died too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use guestfs::api::Remote;
+use guestfs::api::procedures::filesystems::Filesystems;
+use guestfs::api::procedures::mounts::Mounts;
+use guestfs::appliance::LAUNCH_STEPS;
+use guestfs::appliance::vm::LastWords;
+use guestfs::direct::disks::Disks;
+use guestfs::{
+    Event, EventHandler, Handle, NodesConnection, RecoveringNodes, Settings, Started, Window, WindowNodes,
+};
+use parking_lot::Mutex;
+
+use crate::events::EventDisplay;
+use crate::report::{one_line, say};
+use crate::request::{Access, GuestMount, MountRequest, as_typed};
+
+/// The guest's nodes through one appliance.
+pub type ApplianceNodes = WindowNodes<Remote<Arc<NodesConnection>>>;
+
+/// How long to wait for the end of an appliance whose ports have closed, to say how it ended.
+const END_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How many of the console's last lines are told when the appliance has ended.
+const CONSOLE_LINES: usize = 4;
+
+/// The guest of a mount.
+pub struct Guest {
+    request: MountRequest,
+    settings: Settings,
+    /// The appliance; `None` while there is none. Held while another is started.
+    handle: Mutex<Option<Handle>>,
+    is_closing: AtomicBool,
+    /// How the appliance ended, until another takes its place. Held for a moment.
+    loss: Arc<Mutex<Option<String>>>,
+}
+
+impl Guest {
+    /// Launches the appliance and mounts what each `-m` names.
+    pub fn launch(request: &MountRequest) -> anyhow::Result<Arc<Guest>> {
+        let mut request = request.clone();
+        for drive in &mut request.drives {
+            // The program leaves the current directory before another appliance may be needed.
+            drive.path = std::path::absolute(&drive.path)
+                .with_context(|| format!("find out where {} is", drive.path.display()))?;
+        }
+        let mut settings = Settings::from_environment()?;
+        settings.is_verbose |= request.is_verbose;
+        settings.is_traced |= request.is_traced;
+        settings.is_autosync = request.is_autosync;
+        settings.is_snapshot_used &= request.is_snapshot_used;
+        let guest = Guest {
+            request,
+            settings,
+            handle: Mutex::new(None),
+            is_closing: AtomicBool::new(false),
+            loss: Arc::default(),
+        };
+        let handle = guest.start()?;
+        *guest.handle.lock() = Some(handle);
+        Ok(Arc::new(guest))
+    }
+
+    /// Starts an appliance and mounts what each `-m` names.
+    fn start(&self) -> anyhow::Result<Handle> {
+        let last_words = Arc::new(Mutex::new(None));
+        let mut handle = Handle::with_settings(self.settings.clone());
+        handle.set_event_handler(self.event_handler(Arc::clone(&last_words)))?;
+        for drive in &self.request.drives {
+            handle.add_drive(drive.clone())?;
+        }
+        handle.launch()?;
+        *last_words.lock() = Some(handle.last_words()?);
+        mount_filesystems(&handle, &self.request)?;
+        log::debug!(target: LAUNCH_STEPS, "the guest's file systems are mounted");
+        Ok(handle)
+    }
+
+    /// Shows what the library tells, and, once, how the appliance ended.
+    fn event_handler(&self, last_words: Arc<Mutex<Option<LastWords>>>) -> EventHandler {
+        let display = EventDisplay::new("guestmount");
+        let (loss, access) = (Arc::clone(&self.loss), self.request.access);
+        EventHandler::new(move |event| match event {
+            Event::ApplianceLost => {
+                let Some(last_words) = last_words.lock().take() else { return };
+                let end =
+                    format!("the appliance has ended: {}", last_words.report(END_TIME_MAX, CONSOLE_LINES));
+                let consequence = match access {
+                    Access::ReadOnly => "another one takes its place when it is needed",
+                    Access::ReadWrite => "the mount gives errors until it is unmounted",
+                };
+                display.show(&Event::Warning(&format!("{end}; {consequence}")));
+                *loss.lock() = Some(end);
+            }
+            other => display.show(other),
+        })
+    }
+
+    /// Gives the guest's nodes, which end with the appliance.
+    pub fn nodes(&self) -> anyhow::Result<ApplianceNodes> {
+        let mut handle = self.handle.lock();
+        Ok(nodes_of(handle.as_mut().context("the appliance has ended")?)?.nodes)
+    }
+
+    /// Gives the guest's nodes, for a read-only mount: when the appliance dies, another takes its place.
+    pub fn recovering_nodes(self: &Arc<Guest>) -> anyhow::Result<RecoveringNodes<ApplianceNodes>> {
+        let first = nodes_of(self.handle.lock().as_mut().context("the appliance has ended")?)?;
+        let guest = Arc::clone(self);
+        Ok(RecoveringNodes::new(first, Box::new(move || guest.restart())))
+    }
+
+    /// Gives the disks of a read-only mount, to read files from their images.
+    pub fn disks(self: &Arc<Guest>) -> Disks {
+        let guest = Arc::clone(self);
+        let written = move || match &*guest.handle.lock() {
+            Some(handle) => handle.written_drives().map_err(|error| error.to_string()),
+            None => Err("the appliance has ended".to_owned()),
+        };
+        match &*self.handle.lock() {
+            Some(handle) => handle.direct_disks(Box::new(written)),
+            None => Disks::none(),
+        }
+    }
+
+    /// Starts an appliance in the place of one that has died; `None` when that fails, or the mount is about to end.
+    fn restart(&self) -> Option<Started<ApplianceNodes>> {
+        let mut place = self.handle.lock();
+        if self.is_closing.load(Ordering::SeqCst) {
+            return None;
+        }
+        // It may still run and only be silent: dropped, it is ended.
+        drop(place.take());
+        let restarted = self.start().and_then(|mut handle| Ok((nodes_of(&mut handle)?, handle)));
+        match restarted {
+            Ok((started, handle)) => {
+                *place = Some(handle);
+                self.loss.lock().take();
+                Some(started)
+            }
+            Err(error) => {
+                let end =
+                    format!("the appliance has ended, and no other could be started: {}", one_line(&error));
+                say(format_args!("guestmount: {end}; the mount gives errors until it is unmounted"));
+                *self.loss.lock() = Some(end);
+                None
+            }
+        }
+    }
+
+    /// Tells whether a name can have several spellings on any of the mounted file systems.
+    pub fn ignores_case(&self) -> anyhow::Result<bool> {
+        let handle = self.handle.lock();
+        ignores_case(handle.as_ref().context("the appliance has ended")?, &self.request.mounts)
+    }
+
+    /// Ends the appliance when everything is on the disks. Calls that still wait fail.
+    ///
+    /// Fails also when an appliance was lost while it was in use and none took its place.
+    pub fn close(&self) -> anyhow::Result<()> {
+        self.is_closing.store(true, Ordering::SeqCst);
+        let handle = self.handle.lock().take();
+        let closed = handle.map_or(Ok(()), |mut handle| handle.shutdown());
+        match self.loss.lock().take() {
+            Some(loss) => bail!(loss),
+            None => closed.context("close the image"),
+        }
+    }
+}
+
+fn nodes_of(handle: &mut Handle) -> anyhow::Result<Started<ApplianceNodes>> {
+    let window = handle.take_window()?.and_then(|memory| {
+        let mapped = Window::map(memory.file, memory.bytes);
+        mapped.inspect_err(|error| log::warn!("contents go through messages: map the window: {error}")).ok()
+    });
+    let nodes = handle.nodes()?;
+    let connection = Arc::clone(&nodes.0);
+    Ok(Started { nodes: WindowNodes::new(nodes, window), is_lost: Box::new(move || connection.is_lost()) })
+}
+
+/// Mounts what each `-m` names.
+fn mount_filesystems(handle: &Handle, request: &MountRequest) -> anyhow::Result<()> {
+    let guest = handle.guest()?;
+    for mount in &request.mounts {
+        let options = mount.options_for(request.access);
+        let mounted = match &mount.filesystem {
+            Some(filesystem) => guest.mount_vfs(&options, filesystem, &mount.mountable, &mount.mountpoint),
+            None => guest.mount_options(&options, &mount.mountable, &mount.mountpoint),
+        };
+        mounted.map_err(|error| cannot_mount(handle, mount, error))?;
+    }
+    Ok(())
+}
+
+/// Says why a `-m` failed, and what could have been named when it names nothing that could be mounted.
+fn cannot_mount(handle: &Handle, mount: &GuestMount, error: guestfs::Error) -> anyhow::Error {
+    let reason = match &error {
+        // The procedure's name says nothing that the option does not.
+        guestfs::Error::Failed { failure, .. } => failure.to_string(),
+        other => other.to_string(),
+    };
+    let typed = as_typed(&mount.mountable);
+    let found = match filesystems_found(handle) {
+        Ok(found) => found,
+        Err(error) => return anyhow!("-m {typed}: {reason}; and the filesystems cannot be listed: {error}"),
+    };
+    if found.is_empty() {
+        return anyhow!(
+            "-m {typed}: {reason}; no filesystem is on the images: check that they are the right ones"
+        );
+    }
+    if found.iter().any(|(known, _)| *known == typed) {
+        return anyhow!("-m {typed}: {reason}; its filesystem is damaged, or needs other options");
+    }
+    let list: String = found.iter().map(|(known, kind)| format!("\n  -m {known}   ({kind})")).collect();
+    anyhow!("-m {typed}: {reason}\nthe images have these filesystems:{list}")
+}
+
+/// Contents that `list_filesystems` names and nothing mounts.
+const NOT_MOUNTABLE: [&[u8]; 5] = [b"", b"unknown", b"swap", b"crypto_LUKS", b"LVM2_member"];
+
+/// Lists the filesystems of the images, each in the form `-m` takes and with its type.
+fn filesystems_found(handle: &Handle) -> Result<Vec<(String, String)>, guestfs::Error> {
+    let found = handle.guest()?.list_filesystems()?;
+    let mountable = found.0.iter().filter(|(_, kind)| !NOT_MOUNTABLE.contains(&kind.as_bytes()));
+    Ok(mountable.map(|(mountable, kind)| (as_typed(mountable).to_string(), kind.to_string())).collect())
+}
+
+/// Filesystems on which `a` and `A` can be the same name.
+const CASE_IGNORING: [&[u8]; 7] = [b"vfat", b"msdos", b"exfat", b"ntfs", b"hfs", b"hfsplus", b"jfs"];
+
+fn ignores_case(handle: &Handle, mounts: &[GuestMount]) -> anyhow::Result<bool> {
+    let guest = handle.guest()?;
+    for mount in mounts {
+        let kind = guest.vfs_type(&mount.mountable)?;
+        if CASE_IGNORING.contains(&kind.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

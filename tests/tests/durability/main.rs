@@ -1,0 +1,3 @@
+//! What becomes of a mount when things die or run out: the VM, guestmount, the host's disk.
+
+mod vm_dies;
