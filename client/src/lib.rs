@@ -7,6 +7,7 @@
 mod cache;
 mod connection;
 mod contents;
+mod deadline;
 pub mod direct;
 mod error;
 mod events;

@@ -17,6 +17,7 @@ use guestfs_api::{Call, Procedure, Request};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 
+use crate::deadline::Until;
 use crate::error::{ConnectionError, Error};
 use crate::events::{Event, EventHandler};
 use crate::nodes_replies::{Ended, Replies};
@@ -37,6 +38,7 @@ pub struct NodesConnection {
     /// Held while one message is written, so that messages do not mix. Ending the connection does not need it: a
     /// write that waits for the daemon is woken by that.
     writing: Mutex<()>,
+    call_time_max: Duration,
     is_traced: bool,
     events: EventHandler,
 }
@@ -48,8 +50,16 @@ impl NodesConnection {
         is_traced: bool,
         events: EventHandler,
     ) -> std::io::Result<NodesConnection> {
-        stream.set_write_timeout(Some(CALL_TIME_MAX))?;
-        stream.set_read_timeout(Some(CALL_TIME_MAX))?;
+        NodesConnection::with_call_time_max(stream, CALL_TIME_MAX, is_traced, events)
+    }
+
+    /// Like [`NodesConnection::new`], with another limit than [`CALL_TIME_MAX`] to how long a call may take.
+    pub fn with_call_time_max(
+        stream: UnixStream,
+        call_time_max: Duration,
+        is_traced: bool,
+        events: EventHandler,
+    ) -> std::io::Result<NodesConnection> {
         let replies = Arc::new(Replies::new(stream.try_clone()?));
         let watched = (stream.try_clone()?, Arc::clone(&replies), events.clone());
         thread::Builder::new().name("nodes-end".to_owned()).spawn(move || {
@@ -62,7 +72,7 @@ impl NodesConnection {
                 events.emit(&Event::ApplianceLost);
             }
         })?;
-        Ok(NodesConnection { replies, stream, writing: Mutex::new(()), is_traced, events })
+        Ok(NodesConnection { replies, stream, writing: Mutex::new(()), call_time_max, is_traced, events })
     }
 
     /// Ends the connection: waiting calls fail, and so does every later one.
@@ -77,20 +87,29 @@ impl NodesConnection {
         self.replies.is_lost()
     }
 
+    /// Ends the connection because of the daemon, and tells that.
+    fn give_up(&self) {
+        let is_news = self.replies.end();
+        let _ = self.stream.shutdown(Shutdown::Both);
+        if is_news {
+            self.events.emit(&Event::ApplianceLost);
+        }
+    }
+
     fn exchange(&self, procedure: &'static Procedure, request: Request<'_>) -> Result<Vec<u8>, Error> {
         let lost = |source| Error::Connection { procedure: procedure.name, source };
         let ticket = self.replies.expect(procedure).map_err(lost)?;
-        let deadline = Instant::now() + CALL_TIME_MAX;
+        let deadline = Instant::now() + self.call_time_max;
         let mut header = Header::call(procedure.number, ticket.serial);
         header.optional_mask = request.optional_mask;
         let body = message(&header, &request.arguments.into_bytes());
-        let written = {
-            let _turn = self.writing.lock();
-            write_body(&mut &self.stream, &body)
+        let written = match self.writing.try_lock_until(deadline) {
+            Some(_turn) => write_body(&mut Until { stream: &self.stream, deadline }, &body),
+            None => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         };
         if let Err(error) = written {
             self.replies.forget(&ticket);
-            self.close();
+            self.give_up();
             return Err(lost(error.into()));
         }
         match self.replies.wait(&ticket, deadline) {
@@ -106,8 +125,8 @@ impl NodesConnection {
             }
             Err(Ended::TooLate) => {
                 // A reply that comes later would find nobody waiting; a daemon this late is not trusted any more.
-                self.close();
-                Err(lost(ConnectionError::Deadline(CALL_TIME_MAX.as_secs())))
+                self.give_up();
+                Err(lost(ConnectionError::Deadline(self.call_time_max.as_secs())))
             }
         }
     }

@@ -5,18 +5,18 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufReader};
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use guestfs_api::frame::{Frame, read_frame};
 use guestfs_api::message::{Direction, Header, SERIAL_FIRST, Status, split_message};
 use guestfs_api::xdr::Decode;
 use guestfs_api::{Failure, Procedure};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::PollFlags;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::deadline::{Until, wait_ready};
 use crate::error::ConnectionError;
 
 /// Calls that may wait at once; the mount's threads are far fewer.
@@ -40,7 +40,7 @@ struct Waiting {
     calls: HashMap<u32, Pending>,
     serial_next: u32,
     /// The stream, unless a caller reads from it.
-    stream: Option<BufReader<UnixStream>>,
+    stream: Option<BufReader<Until<UnixStream>>>,
     is_lost: bool,
 }
 
@@ -72,7 +72,8 @@ pub enum Ended {
 impl Replies {
     /// Begins with a stream of which nothing was read.
     pub fn new(stream: UnixStream) -> Replies {
-        let stream = Some(BufReader::with_capacity(READ_BYTES, stream));
+        let incoming = Until { stream, deadline: Instant::now() };
+        let stream = Some(BufReader::with_capacity(READ_BYTES, incoming));
         let waiting = Waiting { calls: HashMap::new(), serial_next: SERIAL_FIRST, stream, is_lost: false };
         Replies { waiting: Mutex::new(waiting) }
     }
@@ -123,9 +124,10 @@ impl Replies {
     fn read_one(
         &self,
         waiting: &mut MutexGuard<'_, Waiting>,
-        mut stream: BufReader<UnixStream>,
+        mut stream: BufReader<Until<UnixStream>>,
         deadline: Instant,
     ) -> Result<(), Ended> {
+        stream.get_mut().deadline = deadline;
         let received = MutexGuard::unlocked(waiting, || match wait_for_input(&stream, deadline) {
             Ok(true) => receive(&mut stream).map(Some),
             Ok(false) => Ok(None),
@@ -191,26 +193,15 @@ impl Waiting {
 }
 
 /// Waits until something can be read, or the stream has ended; says whether that was before `deadline`.
-fn wait_for_input(stream: &BufReader<UnixStream>, deadline: Instant) -> io::Result<bool> {
+fn wait_for_input(stream: &BufReader<Until<UnixStream>>, deadline: Instant) -> io::Result<bool> {
     if !stream.buffer().is_empty() {
         return Ok(true);
     }
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        // Not less than what is left, so that the deadline has passed when the wait ends.
-        let left = left.saturating_add(Duration::from_millis(1));
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(stream.get_ref().as_fd(), PollFlags::POLLIN)], timeout) {
-            Ok(0) => return Ok(false),
-            Ok(_) => return Ok(true),
-            Err(nix::Error::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    wait_ready(&stream.get_ref().stream, PollFlags::POLLIN, deadline)
 }
 
 /// Reads a reply.
-fn receive(stream: &mut BufReader<UnixStream>) -> Result<(Header, Reply), ConnectionError> {
+fn receive(stream: &mut BufReader<Until<UnixStream>>) -> Result<(Header, Reply), ConnectionError> {
     let bytes = match read_frame(stream)? {
         Frame::Body(bytes) => bytes,
         Frame::Launch => return Err(ConnectionError::Unexpected("launch")),

@@ -1,10 +1,11 @@
 //! The nodes connection against a scripted daemon: many calls at once, and every way to break it.
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use guestfs::api::frame::{Frame, read_frame, write_body};
 use guestfs::api::message::{Header, Status, message, split_message};
@@ -12,6 +13,7 @@ use guestfs::api::procedures::nodes::Nodes;
 use guestfs::api::xdr::{Decoder, Encode};
 use guestfs::api::{Errno, Failure, Remote};
 use guestfs::{CALL_TIME_MAX, ConnectionError, Error, Event, EventHandler, NodesConnection};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 fn pair() -> (Arc<NodesConnection>, UnixStream) {
     let (client, daemon) = UnixStream::pair().unwrap();
@@ -142,4 +144,59 @@ fn an_end_is_told_when_nobody_calls() {
     drop(daemon);
     events.recv_timeout(CALL_TIME_MAX / 10).unwrap();
     assert!(connection.is_lost());
+}
+
+/// How long the calls of a daemon that does not answer may take in these tests.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_daemon_that_does_not_answer_loses_the_connection_at_the_deadline() {
+    type Manner = fn(UnixStream);
+    let manners: [(&str, Manner); 4] = [
+        ("silence", |mut daemon| {
+            let _ = daemon.read_to_end(&mut Vec::new());
+        }),
+        ("half a frame", |mut daemon| {
+            daemon.write_all(&[0, 0, 0, 44, 0x20]).unwrap();
+            let _ = daemon.read_to_end(&mut Vec::new());
+        }),
+        ("a frame that never ends", |mut daemon| {
+            daemon.write_all(&(1_u32 << 20).to_be_bytes()).unwrap();
+            while daemon.write_all(b"x").is_ok() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }),
+        ("nothing is taken", |daemon| {
+            let mut watched = [PollFd::new(daemon.as_fd(), PollFlags::empty())];
+            poll(&mut watched, PollTimeout::NONE).unwrap();
+        }),
+    ];
+    for (what, manner) in manners {
+        let (client, daemon) = UnixStream::pair().unwrap();
+        let (sender, events) = std::sync::mpsc::channel();
+        let handler = EventHandler::new(move |event| {
+            if matches!(event, Event::ApplianceLost) {
+                sender.send(()).unwrap();
+            }
+        });
+        let connection = NodesConnection::with_call_time_max(client, PATIENCE, false, handler).unwrap();
+        let connection = Arc::new(connection);
+        let daemon = thread::spawn(move || manner(daemon));
+        // Large, so that one of them is stuck in writing, and the other waits for its turn, when nothing is taken.
+        let callers: Vec<_> = (0..2u64)
+            .map(|handle| {
+                let remote = Remote(Arc::clone(&connection));
+                thread::spawn(move || remote.node_write(handle, 0, &vec![0; 1 << 20]))
+            })
+            .collect();
+        for caller in callers {
+            let error = caller.join().unwrap().unwrap_err();
+            assert!(matches!(error, Error::Connection { .. }), "{what}: {error}");
+        }
+        assert!(connection.is_lost(), "{what}");
+        events.recv_timeout(CALL_TIME_MAX / 10).unwrap();
+        assert!(events.try_recv().is_err(), "{what}: it is told once");
+        drop(connection);
+        daemon.join().unwrap();
+    }
 }
