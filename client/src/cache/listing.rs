@@ -18,6 +18,9 @@ const LISTING_BYTES: usize = 200;
 /// How many names may have been taken out of the smallest listing.
 const TAKEN_MAX: usize = 64;
 
+/// The longest name, in bytes, that every file system here can hold (NAME_MAX in Linux's limits.h).
+const NAME_BYTES_CERTAIN: usize = 255;
+
 /// A directory that was listed wholly.
 #[derive(Debug)]
 pub struct Listing {
@@ -85,6 +88,8 @@ impl Listing {
         // Another spelling could be the same name in a file system that ignores case. How letters outside ASCII
         // compare, only the file system knows.
         let is_certain = self.has_ascii_names && name.as_bytes().is_ascii() && !self.has_alike(name);
+        // A name can also be too long to be looked for, which is another error.
+        let is_certain = is_certain && name.as_bytes().len() <= NAME_BYTES_CERTAIN;
         if is_certain { Named::Absent } else { Named::Unknown }
     }
 
@@ -216,6 +221,13 @@ mod tests {
         assert_eq!(listing.find(&name("file")), Named::Unknown);
         assert_eq!(listing.find(&name("f\u{131}le")), Named::Unknown);
         assert_eq!(super::tests::listing(&["ﬁle"]).find(&name("none")), Named::Unknown);
+    }
+
+    #[test]
+    fn of_a_name_that_may_be_too_long_nothing_is_said() {
+        let listing = listing(&["file"]);
+        assert_eq!(listing.find(&name(&"n".repeat(255))), Named::Absent);
+        assert_eq!(listing.find(&name(&"n".repeat(256))), Named::Unknown);
     }
 
     #[test]
