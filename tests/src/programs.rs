@@ -13,6 +13,17 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
+/// Gives the path of a test program of others, as `make test` has installed it.
+pub fn tool(name: &str) -> PathBuf {
+    let path = match std::env::var_os("GUESTFS_TEST_TOOLS") {
+        Some(directory) => PathBuf::from(directory),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/tools"),
+    };
+    let path = path.join("bin").join(name);
+    assert!(path.exists(), "{} is not there: run `scripts/setup test` first, or `make test`", path.display());
+    path
+}
+
 /// Says whether the host has a program in PATH.
 pub fn is_installed(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
