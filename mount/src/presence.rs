@@ -1,8 +1,8 @@
 //! Lets `guestunmount` wait for the end of the process that serves a mount, which comes after the mount's.
 //!
 //! The server listens on an abstract socket named by the mount's device number and its own process number, and never
-//! answers before its end: then it sends one byte that says whether the image was closed well. The kernel closes the
-//! socket of a server that is killed.
+//! answers before its end: then it sends one byte that says whether the image was closed well, and why it was not. The
+//! kernel closes the socket of a server that is killed.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -10,9 +10,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use parking_lot::Mutex;
+use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::mountinfo::{DeviceNumber, MountEntry};
 
@@ -22,34 +25,93 @@ const SOCKETS: &str = "/proc/net/unix";
 const SERVERS_MAX: usize = 8;
 /// The byte of a server that has closed its image well.
 const CLOSED: u8 = b'C';
-/// The byte of a server that met an error.
+/// The byte of a server that met an error. The error's text follows.
 const FAILED: u8 = b'F';
+/// The most of that text that is taken, in bytes.
+const REASON_BYTES_MAX: usize = 4096;
+/// The most who may wait for a server at once; the one who has waited longest makes room.
+const WAITING_MAX: usize = 128;
 
 /// Shows that this process serves a mount. Kept until the process ends.
 #[derive(Debug)]
 pub struct Presence {
-    listener: UnixListener,
-    /// Those who have been told how it ended, and wait for the process to end.
-    told: Vec<UnixStream>,
+    listener: Arc<UnixListener>,
+    waiting: Arc<Mutex<Waiting>>,
+    /// Takes connections: the kernel lets only so many wait to be taken, and most who connect do not stay.
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Those who wait for the end. Held for a moment.
+#[derive(Debug, Default)]
+struct Waiting {
+    streams: Vec<UnixStream>,
+    /// What they are told, once it is known.
+    end: Option<Vec<u8>>,
 }
 
 impl Presence {
     /// Shows it from now on.
     pub fn announce(device: DeviceNumber) -> io::Result<Presence> {
         let name = format!("{}{}", prefix(device), process::id());
-        let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
-        listener.set_nonblocking(true)?;
-        Ok(Presence { listener, told: Vec::new() })
+        let listener = Arc::new(UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?);
+        let waiting = Arc::<Mutex<Waiting>>::default();
+        let (of_thread, added_to) = (Arc::clone(&listener), Arc::clone(&waiting));
+        let thread = thread::Builder::new().name("presence".to_owned()).spawn(move || {
+            while let Ok((stream, _)) = of_thread.accept() {
+                added_to.lock().add(stream);
+            }
+        })?;
+        Ok(Presence { listener, waiting, thread: Some(thread) })
     }
 
-    /// Tells all who wait whether the image was closed well. They go on waiting for the end of this process.
-    pub fn finish(&mut self, is_closed_well: bool) {
-        while let Ok((mut waiting, _)) = self.listener.accept() {
-            // Who does not wait any more need not be told.
-            let _ = waiting.write_all(&[if is_closed_well { CLOSED } else { FAILED }]);
-            self.told.push(waiting);
+    /// Tells all who wait, or will, that the image was closed well, or why it was not. They go on waiting for the end of
+    /// this process.
+    pub fn finish(&mut self, closed: Result<(), String>) {
+        let word = match closed {
+            Ok(()) => vec![CLOSED],
+            Err(reason) => [&[FAILED], reason.as_bytes()].concat(),
+        };
+        let mut waiting = self.waiting.lock();
+        waiting.streams.iter_mut().for_each(|stream| tell(stream, &word));
+        waiting.end = Some(word);
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        // It ends the thread's waiting.
+        let is_shut = rustix::net::shutdown(&*self.listener, Shutdown::Both).is_ok();
+        if let Some(thread) = self.thread.take().filter(|_| is_shut) {
+            // It does nothing that panics, and nobody is left to hear of it.
+            let _ = thread.join();
         }
     }
+}
+
+impl Waiting {
+    fn add(&mut self, mut stream: UnixStream) {
+        if stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        if let Some(word) = &self.end {
+            tell(&mut stream, word);
+        }
+        self.streams.retain_mut(|stream| !has_left(stream));
+        if self.streams.len() >= WAITING_MAX {
+            self.streams.remove(0);
+        }
+        self.streams.push(stream);
+    }
+}
+
+/// Tells the end to one who waits. The socket's buffer has room for it; who has left need not be told.
+fn tell(stream: &mut UnixStream, word: &[u8]) {
+    let _ = stream.write_all(word);
+}
+
+/// Says whether the other side has closed the connection; it never sends anything.
+fn has_left(stream: &mut UnixStream) -> bool {
+    !matches!(stream.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// A process that serves a mount.
@@ -61,12 +123,12 @@ pub struct Server {
 }
 
 /// How a server ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
     /// The image is closed.
     Closed,
-    /// The server reported an error when it closed the image.
-    Failed,
+    /// The server reported this when it closed the image.
+    Failed(String),
     /// The server ended without a word: it was killed.
     Killed,
     /// The server had not ended at the deadline.
@@ -104,20 +166,33 @@ impl Server {
 
     /// Waits for its end, at most until `deadline`.
     pub fn wait(mut self, deadline: Instant) -> Ending {
-        let mut ending = Ending::Killed;
+        let mut word = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             if self.stream.set_read_timeout(Some(left)).is_err() {
                 return Ending::Late;
             }
-            let mut byte = [0];
-            match self.stream.read(&mut byte) {
-                Ok(0) => return ending,
-                Ok(_) => ending = if byte[0] == CLOSED { Ending::Closed } else { Ending::Failed },
+            let mut bytes = [0; 512];
+            match self.stream.read(&mut bytes) {
+                Ok(0) => return Ending::from_word(&word),
+                Ok(count) if word.len() < REASON_BYTES_MAX => word.extend_from_slice(&bytes[..count]),
+                Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return ending,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Ending::from_word(&word);
+                }
                 Err(_) => return Ending::Late,
             }
+        }
+    }
+}
+
+impl Ending {
+    fn from_word(word: &[u8]) -> Ending {
+        match word {
+            [] => Ending::Killed,
+            [CLOSED, ..] => Ending::Closed,
+            [_, reason @ ..] => Ending::Failed(String::from_utf8_lossy(reason).into_owned()),
         }
     }
 }
@@ -160,13 +235,28 @@ mod tests {
 
     #[test]
     fn a_server_says_how_it_closed_the_image() {
-        for (is_closed_well, ending) in [(true, Ending::Closed), (false, Ending::Failed)] {
+        let reason = || "close the image: no room".to_owned();
+        for (closed, ending) in [(Ok(()), Ending::Closed), (Err(reason()), Ending::Failed(reason()))] {
             let mut presence = Presence::announce(entry(4).device).unwrap();
-            let server = servers(&entry(4)).remove(0);
-            presence.finish(is_closed_well);
+            let early = servers(&entry(4)).remove(0);
+            presence.finish(closed);
+            let late = servers(&entry(4)).remove(0);
             drop(presence);
-            assert_eq!(server.wait(soon()), ending);
+            assert_eq!(early.wait(soon()), ending);
+            assert_eq!(late.wait(soon()), ending);
         }
+    }
+
+    #[test]
+    fn a_server_is_found_after_any_number_of_attempts() {
+        let mut presence = Presence::announce(entry(5).device).unwrap();
+        let waiting = servers(&entry(5)).remove(0);
+        for attempt in 0..1000 {
+            assert_eq!(servers(&entry(5)).len(), 1, "attempt {attempt}");
+        }
+        presence.finish(Ok(()));
+        drop(presence);
+        assert_eq!(waiting.wait(soon()), Ending::Closed);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::interrupts::{Event, Interrupts};
 use crate::mount_options::{Audience, MountOptions};
 use crate::mountpoint::{self, Mount, Unmount, UnmountError};
 use crate::presence::Presence;
+use crate::report::one_line;
 use crate::request::Access;
 
 /// How a guest is to be mounted on the host.
@@ -79,7 +80,7 @@ pub fn serve<N: GuestNodes>(
     let closed = close();
     // Whoever waits for the file to vanish or for the process to end may use the image then.
     if let Some(presence) = &mut presence {
-        presence.finish(closed.is_ok());
+        presence.finish(closed.as_ref().copied().map_err(one_line));
     }
     drop(pid_file);
     closed.and(ended)

@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
 use crate::descriptor::Inherited;
-use crate::holders::holders;
+use crate::holders::{Holder, holders};
 use crate::mountinfo::{self, MountEntry};
 use crate::mountpoint::{self, Unmount, UnmountError};
 use crate::presence::{self, Ending, Server};
@@ -27,6 +27,8 @@ pub struct UnmountRequest {
     pub mountpoint: PathBuf,
     /// How often to try again.
     pub retries: u32,
+    /// Whether a mount that stays busy is taken away from its users.
+    pub is_lazy: bool,
     /// The descriptor whose other end's closing is the time to unmount.
     pub after: Option<Inherited>,
     /// Whether only the exit status tells what happened.
@@ -71,10 +73,14 @@ pub fn run(request: &UnmountRequest) -> anyhow::Result<Outcome> {
             Err(UnmountError::Busy(_)) if tries_left > 0 => {
                 request.tell(format_args!("{}: still in use, trying again in {pause:?}", path.display()));
             }
+            Err(UnmountError::Busy(_)) if request.is_lazy => {
+                return unmount_lazily(request, &entry, servers);
+            }
             Err(error) => {
                 request.say(format_args!("{error}"));
                 if let UnmountError::Busy(_) = error {
-                    holders(&entry).iter().for_each(|holder| request.say(format_args!("  {holder}")));
+                    request.say_holders(&holders(&entry));
+                    request.say(format_args!("end them, or take the mount away from them: --lazy"));
                 }
                 return Ok(Outcome::StillMounted);
             }
@@ -91,6 +97,10 @@ impl UnmountRequest {
         if !self.is_quiet {
             say(format_args!("guestunmount: {text}"));
         }
+    }
+
+    fn say_holders(&self, holders: &[Holder]) {
+        holders.iter().for_each(|holder| self.say(format_args!("  {holder}")));
     }
 
     /// Tells a step, when verbose.
@@ -146,6 +156,27 @@ fn wait_for_hangup(descriptor: Inherited) -> anyhow::Result<()> {
     }
 }
 
+/// Takes a busy mount out of the tree. The image cannot be closed before its users are done, whom nobody else can name
+/// afterwards.
+fn unmount_lazily(
+    request: &UnmountRequest,
+    entry: &MountEntry,
+    servers: Vec<Server>,
+) -> anyhow::Result<Outcome> {
+    let holders = holders(entry);
+    if let Err(error) = mountpoint::unmount(&entry.mountpoint, Unmount::Lazily) {
+        request.say(format_args!("{error}"));
+        return Ok(Outcome::StillMounted);
+    }
+    if holders.is_empty() {
+        return wait_for_servers(request, servers).map(|()| Outcome::Unmounted);
+    }
+    let path = entry.mountpoint.display();
+    request.say(format_args!("{path}: unmounted, but the image stays open until these are done with it:"));
+    request.say_holders(&holders);
+    Ok(Outcome::Unmounted)
+}
+
 fn wait_for_servers(request: &UnmountRequest, servers: Vec<Server>) -> anyhow::Result<()> {
     let deadline = Instant::now() + CLOSE_DEADLINE;
     for server in servers {
@@ -153,11 +184,9 @@ fn wait_for_servers(request: &UnmountRequest, servers: Vec<Server>) -> anyhow::R
         request.tell(format_args!("unmounted; waiting for guestmount (process {pid}) to close the image"));
         match server.wait(deadline) {
             Ending::Closed => {}
-            Ending::Failed => {
-                bail!(
-                    "guestmount (process {pid}) did not end well; check the image if it was mounted with --rw"
-                )
-            }
+            Ending::Failed(reason) => bail!(
+                "guestmount (process {pid}) did not end well: {reason}; check the image if it was mounted with --rw"
+            ),
             Ending::Killed => {
                 bail!("guestmount (process {pid}) was killed; check the image if it was mounted with --rw")
             }

@@ -42,6 +42,10 @@ struct Arguments {
     )]
     retry: Option<u32>,
 
+    /// Take a mount that stays busy away from its users; the image is closed when they are done
+    #[arg(short, long, overrides_with = "lazy")]
+    lazy: bool,
+
     /// The directory where the guest is mounted
     #[arg(value_name = "MOUNTPOINT")]
     mountpoint: PathBuf,
@@ -77,6 +81,7 @@ fn run(arguments: Arguments) -> anyhow::Result<unmount::Outcome> {
     unmount::run(&UnmountRequest {
         mountpoint: arguments.mountpoint,
         retries: if arguments.no_retry { 0 } else { arguments.retry.unwrap_or(RETRIES) },
+        is_lazy: arguments.lazy,
         after: after.transpose()?,
         is_quiet: arguments.quiet,
         is_verbose: arguments.verbose,

@@ -169,7 +169,8 @@ fn an_image_that_was_not_closed_well_is_reported() {
     place.serving_pid();
     let output = place.unmount(&[]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("did not end well"), "{}", text(&output.stderr));
+    let said = text(&output.stderr);
+    assert!(said.contains("did not end well: close the image: failed as asked"), "{said}");
     assert_eq!(process.wait().unwrap().code(), Some(1));
 }
 
@@ -264,11 +265,36 @@ fn a_busy_mount_is_reported_with_who_keeps_it_busy() {
     let message = text(&output.stderr);
     let expected = format!("process {} (sleep) stands in it: it is the current directory", shell.id());
     assert!(message.contains("still in use") && message.contains(&expected), "{message}");
+    assert!(message.contains("--lazy"), "{message}");
     let quiet = place.unmount(&["--no-retry", "-q"]);
     assert_eq!((quiet.status.code(), quiet.stderr.len()), (Some(2), 0));
     shell.kill().unwrap();
     shell.wait().unwrap();
     assert_eq!(place.unmount(&[]).status.code(), Some(0));
+}
+
+#[test]
+fn a_busy_mount_is_taken_away_lazily_and_closed_when_its_users_are_done() {
+    let place = Place::new();
+    assert!(place.mount(&[]).status().unwrap().success());
+    let pid = place.serving_pid();
+    let mut holder = Command::new("sleep").arg("60").current_dir(place.mountpoint()).spawn().unwrap();
+    let output = place.unmount(&["--no-retry", "--lazy"]);
+    assert_eq!(output.status.code(), Some(0));
+    let said = text(&output.stderr);
+    assert!(said.contains("stays open until these are done") && said.contains("(sleep)"), "{said}");
+    assert!(!place.is_mounted() && is_alive(pid) && place.pid_file().exists());
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    wait_until("the end of the process", || !is_alive(pid) && !place.pid_file().exists());
+}
+
+#[test]
+fn a_mount_that_nobody_uses_is_closed_with_lazy_too() {
+    let place = Place::new();
+    assert!(place.mount(&["--close-ms=300"]).status().unwrap().success());
+    assert_eq!(place.unmount(&["--lazy"]).status.code(), Some(0));
+    assert!(!place.pid_file().exists());
 }
 
 #[test]
