@@ -1,5 +1,6 @@
 # make demo     mounts a sample guest disk and copies a file out of it, step by step
 # make test     runs every test
+# make soak     runs the long forms of the tests and prints figures; SOAK="kill" runs one part of it
 # make bench    compares with the stock guestmount and a native mount, and writes bench/RESULTS.md (root: all of it)
 # make bench-growth  measures guests of up to a million files, and writes its part of bench/RESULTS.md
 # make          builds the programs into target/dist
@@ -14,7 +15,7 @@ DIST := $(TARGET_DIR)/dist
 PREFIX := /usr/local
 PROGRAMS := guestmount guestunmount guestfs-appliance
 
-.PHONY: build demo bench bench-growth test check install clean setup
+.PHONY: build demo bench bench-growth test soak check install clean setup
 
 build: setup
 	@scripts/build "$(TARGET_DIR)" "$(TARGET)"
@@ -29,6 +30,11 @@ test:
 	@scripts/setup test
 	@scripts/build "$(TARGET_DIR)" "$(TARGET)"
 	@scripts/test "$(TARGET_DIR)"
+
+SOAK :=
+soak: build
+	@scripts/setup test
+	@scripts/soak "$(TARGET_DIR)" $(SOAK)
 
 BENCH_OPTIONS :=
 BENCH = "$(TARGET_DIR)/release/guestfs-bench" --programs "$(DIST)" --folder "$(TARGET_DIR)/bench" \

@@ -5,10 +5,12 @@
 pub mod appliance;
 pub mod command;
 pub mod compare;
+pub mod crash;
 pub mod disk;
 pub mod loop_device;
 pub mod machine;
 pub mod mounted;
+pub mod numbers;
 pub mod programs;
 pub mod remains;
 pub mod tree;

@@ -14,6 +14,7 @@ use guestfs_tests::command::run;
 use guestfs_tests::disk::Disk;
 use guestfs_tests::machine::{kill_qemu_of, qemu_of};
 use guestfs_tests::mounted::{Mounted, guestmount, mountpoint};
+use guestfs_tests::numbers::content;
 use guestfs_tests::programs::program;
 use guestfs_tests::remains::{assert_nothing_left, is_mountpoint};
 
@@ -26,18 +27,6 @@ const LARGE_BYTES: usize = 3 << 20;
 
 /// How soon a call has to end when there is nobody to answer it.
 const SOON: Duration = Duration::from_secs(1);
-
-/// Gives bytes that differ from file to file and from place to place.
-fn content(seed: u64, bytes: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let words = (0..bytes.div_ceil(8)).flat_map(|_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    });
-    words.take(bytes).collect()
-}
 
 /// Fills a folder, and gives what is in it.
 fn fill(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
