@@ -12,10 +12,11 @@ use guestfs::api::Remote;
 use guestfs::api::procedures::filesystems::Filesystems;
 use guestfs::api::procedures::mounts::Mounts;
 use guestfs::appliance::LAUNCH_STEPS;
-use guestfs::appliance::vm::LastWords;
+use guestfs::appliance::vm::{Drive, Format, LastWords};
 use guestfs::direct::disks::Disks;
 use guestfs::{
-    Event, EventHandler, Handle, NodesConnection, RecoveringNodes, Settings, Started, Window, WindowNodes,
+    Event, EventHandler, Handle, NodesConnection, RecoveringNodes, RoomNodes, Settings, Started, Window,
+    WindowNodes,
 };
 use parking_lot::Mutex;
 
@@ -104,10 +105,13 @@ impl Guest {
         })
     }
 
-    /// Gives the guest's nodes, which end with the appliance.
-    pub fn nodes(&self) -> anyhow::Result<ApplianceNodes> {
-        let mut handle = self.handle.lock();
-        Ok(nodes_of(handle.as_mut().context("the appliance has ended")?)?.nodes)
+    /// Gives the guest's nodes, for a read-write mount: they end with the appliance, and keep room on the host's disk.
+    pub fn nodes(&self) -> anyhow::Result<RoomNodes<ApplianceNodes>> {
+        let nodes = nodes_of(self.handle.lock().as_mut().context("the appliance has ended")?)?.nodes;
+        let drives = &self.request.drives;
+        let is_raw = |drive: &Drive| drive.format().is_ok_and(|format| format == Format::Raw);
+        let images = drives.iter().map(|drive| (drive.path.as_path(), is_raw(drive)));
+        RoomNodes::new(nodes, images).context("look after the room for the images")
     }
 
     /// Gives the guest's nodes, for a read-only mount: when the appliance dies, another takes its place.

@@ -13,6 +13,7 @@ use super::LaunchError;
 use super::command_line::{WindowFile, descriptor_path};
 use super::image::{Image, ImageError, examine, inspect};
 use super::image_format::Format;
+use super::in_use;
 use super::overlay;
 
 /// As many targets as the controller has beside its own identity.
@@ -92,6 +93,15 @@ impl Drive {
     /// Each way in which an image is unusable is a variant of [`ImageError`].
     pub fn check(&self) -> Result<(), ImageError> {
         self.format().map(drop)
+    }
+
+    /// Says whether a running VM, or another user of QEMU's locks, may write to the image. Where that cannot be found out,
+    /// nobody does.
+    pub fn has_other_writer(&self) -> bool {
+        let found = in_use::has_writer(&self.path);
+        found
+            .inspect_err(|error| log::debug!("{}: look for locks: {error}", self.path.display()))
+            .unwrap_or(false)
     }
 
     /// Says of what format the image is: the one that was given, or what its bytes show.
@@ -201,9 +211,11 @@ impl Disks {
                 nodes.extend(self.overlay_nodes(&name, &below, image, temporary_directory)?);
             }
         }
+        // Errors are the guest's to deal with. By itself QEMU stops the VM when the host has no room.
         let mut device = json!({
             "driver": "scsi-hd", "id": format!("disk{index}"), "drive": name,
             "bus": format!("{SCSI_CONTROLLER}.0"), "scsi-id": index, "lun": 0,
+            "werror": "report", "rerror": "report",
         });
         if let Some(size) = drive.block_size {
             device["logical_block_size"] = size.bytes().into();
@@ -362,7 +374,7 @@ mod tests {
         assert_eq!(
             disk.device,
             Device(json!({ "driver": "scsi-hd", "id": "disk0", "drive": "drive0", "bus": "scsi0.0",
-                           "scsi-id": 0, "lun": 0 }))
+                           "scsi-id": 0, "lun": 0, "werror": "report", "rerror": "report" }))
         );
     }
 

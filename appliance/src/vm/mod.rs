@@ -9,6 +9,7 @@ pub mod drive;
 mod error;
 mod image;
 pub mod image_format;
+mod in_use;
 mod last_words;
 mod launch;
 mod overlay;

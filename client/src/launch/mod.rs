@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use guestfs_api::Remote;
 use guestfs_api::procedures::appliance::{Appliance as _, ENTROPY_BYTES};
 use guestfs_api::values::Secret;
-use guestfs_appliance::vm::{Accelerator, Drive, LaunchError, Vm, VmConfig, Window};
+use guestfs_appliance::vm::{Accelerator, Access, Drive, LaunchError, Vm, VmConfig, Window};
 use guestfs_appliance::{Appliance, Environment, LAUNCH_STEPS, Step, ensure};
 
 use crate::connection::{Connection, SILENCE_MAX};
@@ -50,6 +50,13 @@ impl Launch<'_> {
         // Before the appliance, which may have to be built first.
         for drive in self.drives {
             drive.check().map_err(LaunchError::Image)?;
+            if drive.access == Access::ReadOnly && drive.has_other_writer() {
+                let text = format!(
+                    "{}: another process, perhaps a running VM, writes to it: what is read is not one point in time",
+                    drive.path.display()
+                );
+                self.events.emit(&Event::Warning(&text));
+            }
         }
         log::debug!(target: LAUNCH_STEPS, "the images are checked");
         let appliance = self.appliance()?;

@@ -8,6 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use guestfs::appliance::vm::{Access, Drive};
 use guestfs_tests::command::{run, succeed};
 use guestfs_tests::crash::Ledger;
 use guestfs_tests::disk::Disk;
@@ -88,7 +89,9 @@ impl Scene {
         mounted.guestunmount();
         drop(mounted);
         let deadline = Instant::now() + PATIENCE;
-        while !processes_naming(&self.image).is_empty() {
+        // A process that is going away is not to be seen any more and may still have its files.
+        let image = Drive::new(&self.image, Access::ReadOnly);
+        while image.has_other_writer() || !processes_naming(&self.image).is_empty() {
             assert!(Instant::now() < deadline, "left: {:?}", processes_naming(&self.image));
             std::thread::sleep(Duration::from_millis(5));
         }

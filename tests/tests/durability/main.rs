@@ -1,4 +1,7 @@
 //! What becomes of a mount when things die or run out: the VM, guestmount, the host's disk.
 
+mod host_disk_full;
+mod in_use;
 mod kills;
+mod unanswered;
 mod vm_dies;
