@@ -3,5 +3,6 @@
 mod host_disk_full;
 mod in_use;
 mod kills;
+mod synced;
 mod unanswered;
 mod vm_dies;
