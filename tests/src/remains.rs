@@ -38,8 +38,10 @@ fn has_open(process: &Path, path: &Path) -> bool {
 
 /// Says whether something is mounted at `path`.
 pub fn is_mountpoint(path: &Path) -> bool {
-    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("/proc is mounted");
-    mounts.lines().any(|line| line.split(' ').nth(4).is_some_and(|mounted| Path::new(mounted) == path))
+    // Names of others need not be UTF-8.
+    let mounts = fs::read("/proc/self/mountinfo").expect("/proc is mounted");
+    let mut lines = mounts.split(|byte| *byte == b'\n');
+    lines.any(|line| line.split(|byte| *byte == b' ').nth(4) == Some(path.as_os_str().as_bytes()))
 }
 
 /// Panics unless, within a few seconds, no process names `image` and nothing is mounted at `mountpoint`.
