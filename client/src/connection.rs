@@ -16,6 +16,7 @@ use guestfs_api::{Call, Failure, FileArgument, Procedure, Request};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
 
+use crate::deadline::Until;
 use crate::error::{ConnectionError, Error};
 use crate::events::{Event, EventHandler};
 
@@ -39,25 +40,28 @@ pub struct Connection {
 /// The stream, between two calls or in the middle of one.
 #[derive(Debug)]
 pub(crate) struct Channel {
-    reader: BufReader<UnixStream>,
+    reader: BufReader<Until<UnixStream>>,
     writer: UnixStream,
     serial_next: u32,
-    /// The read deadline of the stream, for the error when it passes.
+    /// How long one frame may take to come.
     silence_max: Duration,
+    /// When calls end, whatever the daemon sends meanwhile.
+    deadline: Option<Instant>,
     is_lost: bool,
 }
 
 impl Connection {
     /// Takes the stream after the daemon's launch word.
     pub fn new(stream: UnixStream, is_traced: bool, events: EventHandler) -> std::io::Result<Connection> {
-        stream.set_read_timeout(Some(SILENCE_MAX))?;
         stream.set_write_timeout(Some(SILENCE_MAX))?;
         let writer = stream.try_clone()?;
+        let incoming = Until { stream, deadline: Instant::now() };
         let channel = Channel {
-            reader: BufReader::with_capacity(READ_BYTES, stream),
+            reader: BufReader::with_capacity(READ_BYTES, incoming),
             writer,
             serial_next: SERIAL_FIRST,
             silence_max: SILENCE_MAX,
+            deadline: None,
             is_lost: false,
         };
         let is_cancel_requested = AtomicBool::new(false);
@@ -67,8 +71,9 @@ impl Connection {
     /// Waits for the daemon's launch word on a fresh stream, until `deadline`.
     pub fn wait_for_launch(stream: &mut UnixStream, deadline: Instant) -> Result<(), ConnectionError> {
         let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-        stream.set_read_timeout(Some(patience)).map_err(guestfs_api::frame::FrameError::Io)?;
-        match read_frame(stream).map_err(|error| silence(error, patience))? {
+        match read_frame(&mut Until { stream: &*stream, deadline })
+            .map_err(|error| silence(error, patience))?
+        {
             Frame::Launch => Ok(()),
             Frame::Body(_) => Err(ConnectionError::Unexpected("message")),
             Frame::Cancel => Err(ConnectionError::Unexpected("cancel")),
@@ -81,12 +86,10 @@ impl Connection {
         self.is_cancel_requested.store(true, Ordering::Relaxed);
     }
 
-    /// Changes how long the daemon may be silent in later calls; it begins as [`SILENCE_MAX`].
-    pub(crate) fn set_silence_max(&self, silence_max: Duration) {
-        let mut channel = self.channel.lock();
-        channel.silence_max = silence_max;
-        // The deadline only fails to be set when it is zero; the calls then keep the one they had.
-        let _ = channel.reader.get_ref().set_read_timeout(Some(silence_max));
+    /// Ends later calls at `deadline`, also when the daemon goes on telling of progress; `None` leaves them the time that
+    /// they need.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        self.channel.lock().deadline = deadline;
     }
 
     /// Says whether the connection broke.
@@ -204,8 +207,15 @@ impl Channel {
     }
 
     pub(crate) fn read_frame(&mut self) -> Result<Frame, ConnectionError> {
-        let silence_max = self.silence_max;
-        read_frame(&mut self.reader).map_err(|error| silence(error, silence_max))
+        let start = Instant::now();
+        let silent = start + self.silence_max;
+        let deadline = self.deadline.map_or(silent, |deadline| deadline.min(silent));
+        self.reader.get_mut().deadline = deadline;
+        // What has come already is read at once, so a daemon that never pauses is stopped here.
+        if self.deadline.is_some_and(|deadline| deadline <= start) {
+            return Err(ConnectionError::Deadline(0));
+        }
+        read_frame(&mut self.reader).map_err(|error| silence(error, deadline - start))
     }
 
     pub(crate) fn write_frame(&mut self, frame: &Frame) -> Result<(), ConnectionError> {
@@ -221,7 +231,7 @@ impl Channel {
         if !self.reader.buffer().is_empty() {
             return true;
         }
-        let mut fds = [PollFd::new(self.reader.get_ref().as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(self.reader.get_ref().stream.as_fd(), PollFlags::POLLIN)];
         // An error here is met again, and reported, by the read or write that follows.
         poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
             && self.reader.fill_buf().is_ok_and(|buffer| !buffer.is_empty())

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use guestfs_api::Remote;
 use guestfs_api::procedures::control::Control;
@@ -226,7 +226,7 @@ impl Handle {
         let is_written_to = self.drives.iter().any(|drive| drive.access == Access::ReadWrite);
         let synced = match self.settings.is_autosync && is_written_to {
             true => {
-                running.connection.set_silence_max(AUTOSYNC_TIME_MAX);
+                running.connection.set_deadline(Some(Instant::now() + AUTOSYNC_TIME_MAX));
                 Remote(&*running.connection).internal_autosync()
             }
             // The overlays of read-only drives are thrown away: there is nothing to keep.

@@ -316,3 +316,37 @@ fn waiting_for_the_launch_word_ends_at_the_deadline() {
         Connection::wait_for_launch(&mut client, Instant::now() + Duration::from_millis(50)).unwrap_err();
     assert!(matches!(error, ConnectionError::Deadline(_)), "{error}");
 }
+
+#[test]
+fn a_call_with_a_deadline_ends_whatever_comes_instead_of_its_reply() {
+    type Manner = fn(&mut Daemon, &Header);
+    let manners: [(&str, Manner); 3] = [
+        ("endless progress", |daemon, call| {
+            let (procedure, serial) = (call.procedure, call.serial);
+            let frame = Frame::Progress(Progress { procedure, serial, position: 1, total: 2 });
+            while write_frame(&mut daemon.stream, &frame).is_ok() {}
+        }),
+        ("a frame that never ends", |daemon, _| {
+            daemon.stream.write_all(&[0, 1, 0, 0]).unwrap();
+            while daemon.stream.write_all(&[0]).is_ok() {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }),
+        ("silence", |daemon, _| {
+            let _ = daemon.stream.read(&mut [0]);
+        }),
+    ];
+    for (what, manner) in manners {
+        let (connection, daemon) = with_daemon(move |mut daemon| {
+            let (call, _) = daemon.read_call();
+            manner(&mut daemon, &call);
+        });
+        connection.set_deadline(Some(Instant::now() + Duration::from_millis(200)));
+        let error = Remote(&connection).ping_daemon().unwrap_err();
+        let is_late = matches!(error, Error::Connection { source: ConnectionError::Deadline(_), .. });
+        assert!(is_late, "{what}: {error}");
+        assert!(connection.is_lost(), "{what}");
+        drop(connection);
+        daemon.join().unwrap();
+    }
+}

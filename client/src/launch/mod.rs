@@ -15,13 +15,16 @@ use guestfs_api::values::Secret;
 use guestfs_appliance::vm::{Accelerator, Access, Drive, LaunchError, Vm, VmConfig, Window};
 use guestfs_appliance::{Appliance, Environment, LAUNCH_STEPS, Step, ensure};
 
-use crate::connection::{Connection, SILENCE_MAX};
+use crate::connection::Connection;
 use crate::error::Error;
 use crate::events::{Event, EventHandler};
 use crate::settings::Settings;
 
 /// How long to wait for a failed machine's end, so that its exit status can be told.
 const EXIT_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How long the daemon may take in any case to take its instructions.
+const RESUME_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// How many of the console's last lines a failed launch reports.
 pub(crate) const CONSOLE_LINES: usize = 8;
@@ -147,11 +150,12 @@ impl Launch<'_> {
         let window_bytes = launched.window.as_ref().map_or(0, |window| window.bytes);
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
-        let patience = deadline.saturating_duration_since(Instant::now()).max(Duration::from_secs(1));
-        launched.connection.set_silence_max(patience);
+        // A boot that took nearly all of the time gets a moment for this too.
+        let deadline = deadline.max(Instant::now() + RESUME_TIME_MIN);
+        launched.connection.set_deadline(Some(deadline));
         let guest = Remote(&launched.connection);
         guest.appliance_resume(seconds, time.subsec_nanos(), &Secret::new(&entropy), disks, window_bytes)?;
-        launched.connection.set_silence_max(SILENCE_MAX);
+        launched.connection.set_deadline(None);
         log::debug!(target: LAUNCH_STEPS, "the daemon has its disks and the window");
         Ok(())
     }
