@@ -28,6 +28,10 @@ impl From<&MountOptions> for Presentation {
     }
 }
 
+/// The smallest and largest block size that is passed on, in bytes: programs make their buffers as large as it says.
+const BLOCK_BYTES_MIN: u32 = 512;
+const BLOCK_BYTES_MAX: u32 = 1 << 20;
+
 /// Makes the kernel's attributes of a node; EIO for a type of file that no kernel knows.
 pub fn file_attributes(
     number: InodeNumber,
@@ -50,7 +54,7 @@ pub fn file_attributes(
         uid: shown.uid.unwrap_or(attributes.uid),
         gid: shown.gid.unwrap_or(attributes.gid),
         rdev: packed_device(attributes.device_major, attributes.device_minor),
-        blksize: attributes.block_size,
+        blksize: attributes.block_size.clamp(BLOCK_BYTES_MIN, BLOCK_BYTES_MAX),
         flags: 0,
     })
 }

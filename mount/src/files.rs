@@ -393,7 +393,13 @@ impl<N: GuestNodes> Files<N> {
         } else {
             self.nodes.node_lseek(self.guest_handle(handle)?, offset, whence)
         };
-        i64::try_from(place.map_err(errno)?).map_err(|_| Errno::EIO)
+        let place = place.map_err(errno)?;
+        // Whoever looks for data or holes goes on from there: a step back would be taken for ever.
+        let is_search = whence == libc::SEEK_DATA.unsigned_abs() || whence == libc::SEEK_HOLE.unsigned_abs();
+        match i64::try_from(place) {
+            Ok(found) if !is_search || place >= offset => Ok(found),
+            Ok(_) | Err(_) => Err(Errno::EIO),
+        }
     }
 
     /// Copies within the guest; returns how many bytes were copied.

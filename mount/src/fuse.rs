@@ -70,7 +70,12 @@ impl<N: GuestNodes> Adapter<N> {
             error.map_or_else(|| "done".to_owned(), Errno::to_string),
             start.elapsed().as_micros()
         );
-        result.map_err(|errno| fuser::Errno::from_i32(errno.number()))
+        result.map_err(|errno| match errno {
+            // From ENOSYS the kernel learns not to ask again, and takes every later fsync for done. Only what is said
+            // here on purpose may tell it that.
+            Errno::ENOSYS => fuser::Errno::from_i32(Errno::ENOTSUP.number()),
+            errno => fuser::Errno::from_i32(errno.number()),
+        })
     }
 
     fn reply_entry(&self, result: Result<Found, fuser::Errno>, reply: ReplyEntry) {

@@ -4,6 +4,7 @@ mod attributes;
 mod caching;
 mod content;
 mod faults;
+mod hostile;
 mod mounts;
 mod names;
 mod processes;

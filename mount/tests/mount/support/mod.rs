@@ -93,10 +93,10 @@ impl Drop for Mounted {
     }
 }
 
-/// Puts the cache of the program in front of a guest in memory.
-pub fn cached(memory: Memory, access: Access) -> CachedNodes<Memory> {
+/// Puts the cache of the program in front of a guest.
+pub fn cached<N>(nodes: N, access: Access) -> CachedNodes<N> {
     let is_read_only = access == Access::ReadOnly;
-    CachedNodes::new(memory, CacheSettings { lifetime: LIFETIME, bytes_max: CACHE_BYTES_MAX, is_read_only })
+    CachedNodes::new(nodes, CacheSettings { lifetime: LIFETIME, bytes_max: CACHE_BYTES_MAX, is_read_only })
 }
 
 /// Mounts a new guest in memory read-write.
