@@ -14,10 +14,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, getppid, setsid};
 use parking_lot::{Condvar, Mutex};
+
+/// How many files the program may have open: four for each of 255 drives, and what QEMU needs for itself.
+const FILES_MAX: libc::rlim_t = 4096;
 
 /// A child process, killed and reaped when dropped.
 #[derive(Debug)]
@@ -165,6 +169,10 @@ fn prepare_child(parent: Pid, inherited: &[RawFd]) -> io::Result<()> {
     if getppid() != parent {
         return Err(Errno::ESRCH.into());
     }
+    // What the guest's files hold does not belong in a core file.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    let (files, files_max) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, files.min(FILES_MAX), files_max.min(FILES_MAX))?;
     close_on_exec_from(3);
     for number in inherited {
         // SAFETY: the numbers are those of files the parent keeps open until the program runs.
@@ -246,6 +254,20 @@ mod tests {
         let has =
             |number: RawFd| listed.split_whitespace().any(|path| path == format!("/proc/self/fd/{number}"));
         assert!(has(number) && !has(stray.as_raw_fd()), "{listed}");
+        assert!(process.wait(DEADLINE).unwrap().success());
+    }
+
+    #[test]
+    fn child_leaves_no_core_file_and_opens_a_bounded_number_of_files() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let number = theirs.as_raw_fd();
+        let script = format!("echo $(ulimit -Hc) $(ulimit -Hn) >&{number}");
+        let process = Process::spawn(shell(&script), vec![theirs.into()]).unwrap();
+        let mut limits = String::new();
+        ours.read_to_string(&mut limits).unwrap();
+        let (core, files) = limits.trim().split_once(' ').unwrap();
+        assert_eq!(core, "0");
+        assert!(files.parse::<u64>().unwrap() <= FILES_MAX, "{limits}");
         assert!(process.wait(DEADLINE).unwrap().success());
     }
 
