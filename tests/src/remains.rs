@@ -38,10 +38,28 @@ fn has_open(process: &Path, path: &Path) -> bool {
 
 /// Says whether something is mounted at `path`.
 pub fn is_mountpoint(path: &Path) -> bool {
-    // Names of others need not be UTF-8.
+    mounts_at(path).next().is_some()
+}
+
+/// Gives the lines of the table of mounts about those at `path`; what of them is no text is replaced.
+pub fn mounts_at(path: &Path) -> impl Iterator<Item = String> {
+    let wanted = escaped(path);
     let mounts = fs::read("/proc/self/mountinfo").expect("/proc is mounted");
-    let mut lines = mounts.split(|byte| *byte == b'\n');
-    lines.any(|line| line.split(|byte| *byte == b' ').nth(4) == Some(path.as_os_str().as_bytes()))
+    let lines: Vec<_> = mounts.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let is_wanted = move |line: &Vec<u8>| line.split(|byte| *byte == b' ').nth(4) == Some(&*wanted);
+    lines.into_iter().filter(is_wanted).map(|line| String::from_utf8_lossy(&line).into_owned())
+}
+
+/// Gives a path as the kernel shows it there: white space and backslashes in octal (mangle in Linux's seq_file.c).
+fn escaped(path: &Path) -> Vec<u8> {
+    let mut escaped = Vec::new();
+    for byte in path.as_os_str().as_bytes() {
+        match byte {
+            b' ' | b'\t' | b'\n' | b'\\' => escaped.extend(format!("\\{byte:03o}").bytes()),
+            byte => escaped.push(*byte),
+        }
+    }
+    escaped
 }
 
 /// Panics unless, within a few seconds, no process names `image` and nothing is mounted at `mountpoint`.

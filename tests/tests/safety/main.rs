@@ -1,0 +1,5 @@
+//! What a guest, an image or a name could do to the host, and must not.
+
+mod confinement;
+mod names;
+mod users;
