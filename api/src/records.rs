@@ -121,13 +121,15 @@ record! {
 }
 
 record! {
-    /// Who owns what is made.
+    /// Who makes something, and so owns it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Owner {
         /// The user.
         pub uid: u32,
         /// The group; a directory with the set-group-ID bit gives its own instead.
         pub gid: u32,
+        /// The permission bits that what is made does not get; a directory with a default ACL decides that instead.
+        pub umask: u32,
     }
 }
 

@@ -259,8 +259,8 @@ fn entries_and_created_files_begin_with_the_node() {
 }
 
 #[test]
-fn an_owner_is_user_and_group() {
-    assert_fields(Owner { uid: 1, gid: 2 }, &[int(1), int(2)]);
+fn an_owner_is_user_group_and_mask() {
+    assert_fields(Owner { uid: 1, gid: 2, umask: 3 }, &[int(1), int(2), int(3)]);
 }
 
 #[test]

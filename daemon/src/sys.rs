@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::{Errno, Result};
 
 /// The most bytes of a file handle (MAX_HANDLE_SZ in Linux's exportfs).
@@ -96,6 +96,25 @@ pub fn duplicate(descriptor: RawFd) -> Result<OwnedFd> {
 
 /// Runs `body` with `directory` as the working directory of the calling thread alone.
 pub fn in_directory<T>(directory: impl AsFd, body: impl FnOnce() -> T) -> Result<T> {
+    unshare_directory_and_mask()?;
+    rustix::process::fchdir(directory)?;
+    let result = body();
+    // A working directory would keep its file system from being unmounted. `/` is always there.
+    rustix::process::chdir(c"/")?;
+    Ok(result)
+}
+
+/// Runs `body` with `mask` as the file mode mask of the calling thread alone.
+pub fn with_umask<T>(mask: Mode, body: impl FnOnce() -> T) -> Result<T> {
+    unshare_directory_and_mask()?;
+    let before = rustix::process::umask(mask);
+    let result = body();
+    rustix::process::umask(before);
+    Ok(result)
+}
+
+/// Gives the calling thread a working directory and a file mode mask of its own.
+fn unshare_directory_and_mask() -> Result<()> {
     thread_local! {
         static HAS_ITS_OWN: Cell<bool> = const { Cell::new(false) };
     }
@@ -105,11 +124,7 @@ pub fn in_directory<T>(directory: impl AsFd, body: impl FnOnce() -> T) -> Result
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS)? };
         HAS_ITS_OWN.set(true);
     }
-    rustix::process::fchdir(directory)?;
-    let result = body();
-    // A working directory would keep its file system from being unmounted. `/` is always there.
-    rustix::process::chdir(c"/")?;
-    Ok(result)
+    Ok(())
 }
 
 /// Questions and orders to a block device (linux/fs.h), each with one number.

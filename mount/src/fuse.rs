@@ -119,11 +119,11 @@ impl<N: GuestNodes> Adapter<N> {
     }
 
     /// Returns who owns what the caller makes.
-    fn owner(&self, request: &Request) -> Owner {
+    fn owner(&self, request: &Request, umask: u32) -> Owner {
         match self.settings.checks_permissions {
-            true => Owner { uid: request.uid(), gid: request.gid() },
+            true => Owner { uid: request.uid(), gid: request.gid(), umask },
             // Nobody's permissions are checked: the work is done as the guest's root.
-            false => Owner { uid: 0, gid: 0 },
+            false => Owner { uid: 0, gid: 0, umask },
         }
     }
 
@@ -142,14 +142,18 @@ impl<N: GuestNodes> Adapter<N> {
 impl<N: GuestNodes> Filesystem for Adapter<N> {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
         // What an older kernel lacks only makes the mount slower.
-        let acls = self.settings.caches_acls.then_some(InitFlags::FUSE_POSIX_ACL);
-        for capability in acls.into_iter().chain([
+        //
+        // FUSE_ATOMIC_O_TRUNC is not among these: with it the kernel has a file cut before it knows that the file is a
+        // program that runs, and leaves set-id bits that it takes away otherwise.
+        for capability in [
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_CACHE_SYMLINKS,
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_ASYNC_DIO,
-        ]) {
+            // The guest's kernel knows when a default ACL counts instead of the mask.
+            InitFlags::FUSE_DONT_MASK,
+            if self.settings.checks_acls { InitFlags::FUSE_POSIX_ACL } else { InitFlags::empty() },
+        ] {
             if config.add_capabilities(capability).is_err() {
                 log::debug!("the kernel lacks {capability:?}");
             }
@@ -235,11 +239,11 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         device: u32,
         reply: ReplyEntry,
     ) {
-        let owner = self.owner(request);
+        let owner = self.owner(request, umask);
         let result = self.answer(format_args!("mknod {parent} {name:?} {mode:o} {device:#x}"), |files| {
             files.make_node(number(parent), name, mode, device, owner)
         });
@@ -252,10 +256,10 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         reply: ReplyEntry,
     ) {
-        let owner = self.owner(request);
+        let owner = self.owner(request, umask);
         let result = self.answer(format_args!("mkdir {parent} {name:?} {mode:o}"), |files| {
             files.make_directory(number(parent), name, mode, owner)
         });
@@ -276,7 +280,8 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        let owner = self.owner(request);
+        // A link has no permissions to withhold.
+        let owner = self.owner(request, 0);
         let result = self.answer(format_args!("symlink {parent} {name:?} {target:?}"), |files| {
             files.make_symlink(number(parent), name, target.as_os_str(), owner)
         });
@@ -327,11 +332,11 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let owner = self.owner(request);
+        let owner = self.owner(request, umask);
         let result = self.answer(format_args!("create {parent} {name:?} {mode:o} {flags:#x}"), |files| {
             files.create(number(parent), name, mode, flags, owner)
         });
@@ -574,8 +579,13 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
     }
 
     fn getxattr(&self, _request: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        let result =
-            self.answer(format_args!("getxattr {inode} {name:?}"), |files| files.xattr(number(inode), name));
+        let result = self.answer(format_args!("getxattr {inode} {name:?}"), |files| {
+            match files.xattr(number(inode), name) {
+                // Taken for an answer to whether somebody has permission, the guest's errno would refuse it.
+                Err(Errno::ENOTSUP) if self.settings.checks_acls && is_acl(name) => Err(Errno::ENODATA),
+                result => result,
+            }
+        });
         reply_xattr(result, size, reply);
     }
 
@@ -715,6 +725,11 @@ fn number(inode: INodeNo) -> InodeNumber {
 
 fn handle_number(handle: FileHandle) -> HandleNumber {
     HandleNumber(handle.0)
+}
+
+/// Tells whether an extended attribute is an ACL.
+fn is_acl(name: &OsStr) -> bool {
+    name == "system.posix_acl_access" || name == "system.posix_acl_default"
 }
 
 fn reply_empty(result: Result<(), fuser::Errno>, reply: ReplyEmpty) {

@@ -94,16 +94,20 @@ impl HostMount<'_> {
             true => Duration::ZERO,
             false => self.cache_lifetime,
         };
+        let presentation = Presentation::from(options);
+        let shows_guests_owners = presentation == Presentation::default();
         Settings {
             audience: options.audience,
             checks_permissions: options.checks_permissions,
-            presentation: Presentation::from(options),
+            presentation,
             entry_lifetime: options.entry_lifetime.unwrap_or(self.cache_lifetime),
             attribute_lifetime: options.attribute_lifetime.unwrap_or(self.cache_lifetime),
             absence_lifetime: options.absence_lifetime.unwrap_or(absence_lifetime),
             is_direct_io: options.is_direct_io,
-            caches_acls: self.access == Access::ReadOnly
-                && (options.checks_permissions || self.is_open_to_caller()),
+            // Where other permissions are shown than the guest's, those count alone. Where none take anything away, the
+            // kernel can be left to keep the ACLs.
+            checks_acls: (options.checks_permissions && shows_guests_owners)
+                || (self.access == Access::ReadOnly && self.is_open_to_caller()),
             polls_when_busy: self.polls_when_busy,
         }
     }

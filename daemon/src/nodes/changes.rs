@@ -15,10 +15,14 @@ use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, RenameFlags, Statx, 
 use super::calls::{c_name, kernel_flags};
 use super::handles::OpenFile;
 use super::{Directory, NodeServer, Target, attributes, entry};
+use crate::sys;
 use crate::sysroot::{failed, proc_path};
 
 /// The bits of a mode that are permissions.
 const PERMISSIONS: u32 = 0o7777;
+
+/// The bits of a file mode mask.
+const MASK: u32 = 0o777;
 
 /// The group of what is made is the directory's, in a directory with this bit.
 const SET_GROUP_ID: u32 = 0o2000;
@@ -55,7 +59,8 @@ impl NodeServer {
         // A link is not followed: it counts as being there.
         let new = OFlags::CREATE | OFlags::EXCL;
         let mode = Mode::from_raw_mode(mode & PERMISSIONS);
-        let file = match rustix::fs::openat(&directory.file, name.as_bytes(), kernel_flags | new, mode) {
+        let create = || rustix::fs::openat(&directory.file, name.as_bytes(), kernel_flags | new, mode);
+        let file = match with_mask_of(owner, create) {
             Ok(file) => file,
             Err(rustix::io::Errno::EXIST) if flags & open_flags::EXCLUSIVE == 0 => {
                 return self.open_existing(&directory, name, kernel_flags, &operation);
@@ -146,7 +151,7 @@ impl NodeServer {
         let fail = |error| failed(error, format_args!("{operation} {name}"));
         let directory = self.directory(directory, format_args!("{operation} {name}"))?;
         let _names = directory.filesystem.own().map(|nodes| nodes.names.read());
-        make(&directory.file).map_err(fail)?;
+        with_mask_of(owner, || make(&directory.file)).map_err(fail)?;
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file =
             rustix::fs::openat(&directory.file, name.as_bytes(), flags, Mode::empty()).map_err(fail)?;
@@ -328,6 +333,11 @@ impl NodeServer {
         let (_, file) = self.open_file(node, OFlags::WRONLY, "setattr")?;
         rustix::fs::ftruncate(file, size).map_err(fail)
     }
+}
+
+/// Makes something as one with the owner's mask does: the kernel knows when a default ACL counts instead.
+fn with_mask_of<T>(owner: &Owner, make: impl FnOnce() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    sys::with_umask(Mode::from_raw_mode(owner.umask & MASK), make).and_then(|made| made)
 }
 
 /// Gives what was just made its owner, where the kernel gave it another: the daemon's own. Gives its attributes.

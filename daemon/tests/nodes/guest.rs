@@ -9,7 +9,7 @@ use guestfs_api::{Errno, Failure};
 use guestfsd::server::Server;
 
 /// The owner of what is made where it does not matter.
-pub const ROOT: Owner = Owner { uid: 0, gid: 0 };
+pub const ROOT: Owner = Owner { uid: 0, gid: 0, umask: 0 };
 
 pub struct Guest {
     pub server: Server,

@@ -9,7 +9,7 @@ use guestfs_api::values::ByteString;
 
 use crate::guest::{Guest, ROOT, errno, name};
 
-const SOMEBODY: Owner = Owner { uid: 1234, gid: 5678 };
+const SOMEBODY: Owner = Owner { uid: 1234, gid: 5678, umask: 0 };
 
 #[test]
 fn a_created_file_is_open_and_has_mode_and_owner_as_given() {
@@ -149,6 +149,6 @@ fn a_hard_link_is_the_same_node_under_another_name() {
 #[test]
 fn no_owner_has_the_number_that_means_none() {
     let guest = Guest::new();
-    let nobody = Owner { uid: u32::MAX, gid: 0 };
+    let nobody = Owner { uid: u32::MAX, gid: 0, umask: 0 };
     assert_eq!(errno(guest.server.node_mkdir(&guest.root, &name("d"), 0o755, &nobody)), Errno::EINVAL);
 }

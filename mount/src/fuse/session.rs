@@ -32,8 +32,9 @@ pub struct Settings {
     pub absence_lifetime: Duration,
     /// Whether file data bypasses the page cache.
     pub is_direct_io: bool,
-    /// Whether the kernel may keep access control lists; it checks permissions then, whatever `checks_permissions`.
-    pub caches_acls: bool,
+    /// Whether the kernel checks the guest's ACLs as part of permissions, and keeps them. It checks permissions then,
+    /// whatever `checks_permissions`.
+    pub checks_acls: bool,
     /// Whether idle processors are kept from halting while many requests come.
     pub polls_when_busy: bool,
 }

@@ -85,7 +85,7 @@ fn the_kernel_forgets_and_the_guest_is_told() {
 fn a_node_the_kernel_is_told_of_again_is_kept_by_the_guest() {
     let memory = Memory::default();
     let files = Files::new(memory.clone(), false).unwrap_or_else(|_| panic!("no root"));
-    let owner = Owner { uid: 0, gid: 0 };
+    let owner = Owner { uid: 0, gid: 0, umask: 0 };
     let make = |name: &str| files.make_node(ROOT, name.as_ref(), libc::S_IFREG | 0o644, 0, owner).unwrap();
     let kept = make("kept").inode.number;
     files.forget([(kept, 1)].into_iter());

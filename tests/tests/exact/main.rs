@@ -1,4 +1,6 @@
-//! The mount against what others hold a file system to: a POSIX test suite, an exerciser, verified writes.
+//! The mount against what others hold a file system to: a POSIX test suite, and the host's own kernel.
 
+mod native;
+mod permissions;
 mod posix;
 mod read_only;

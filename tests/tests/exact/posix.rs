@@ -2,7 +2,6 @@
 //! stands in `posix_exclusions.txt`, each with its reason, and nothing else may.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,8 +9,9 @@ use std::process::Command;
 
 use guestfs_tests::command::run;
 use guestfs_tests::disk::Disk;
-use guestfs_tests::mounted::Mounted;
 use guestfs_tests::programs::{is_root, skip, tool};
+
+use crate::native::{EXT4, Kind, XFS, mounted_as_native};
 
 /// Test cases that a mount of a guest does not pass, one a line and each with its reason.
 const EXCLUSIONS: &str = include_str!("posix_exclusions.txt");
@@ -38,22 +38,20 @@ entries = [["nobody", "nogroup"], ["daemon", "daemon"]]
 
 #[test]
 fn ext4_passes_the_posix_test_suite() {
-    passes_the_posix_test_suite("ext4", 128, &["-q", "-F"]);
+    passes_the_posix_test_suite(EXT4);
 }
 
 #[test]
 fn xfs_passes_the_posix_test_suite() {
-    passes_the_posix_test_suite("xfs", 320, &["-q", "-f"]);
+    passes_the_posix_test_suite(XFS);
 }
 
-fn passes_the_posix_test_suite(filesystem: &str, mebibytes: u64, mkfs: &[&str]) {
+fn passes_the_posix_test_suite((filesystem, mkfs, mebibytes): Kind) {
     if !is_root() {
         return skip("the suite changes users and makes devices, which needs root");
     }
     let disk = Disk::formatted(mebibytes, filesystem, mkfs);
-    let options = "allow_other,default_permissions,suid,dev";
-    let arguments = ["-a".into(), OsString::from(disk.path()), "-m".into(), disk.device().into()];
-    let mounted = Mounted::new(arguments.into_iter().chain(["--rw".into(), "-o".into(), options.into()]));
+    let mounted = mounted_as_native(&disk);
     // Other users have to reach the tests' folders.
     fs::set_permissions(mounted.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let configuration = disk.beside("pjdfstest.toml");

@@ -111,7 +111,7 @@ impl User {
 /// Gives a guest with a file, a folder, a link, a device and extended attributes.
 pub fn sample() -> Memory {
     let memory = Memory::default();
-    let owner = Owner { uid: 0, gid: 0 };
+    let owner = Owner { uid: 0, gid: 0, umask: 0 };
     let name = |text: &str| FileName::new(text.as_bytes()).unwrap();
     let root = memory.node_root().unwrap().node;
     let folder = memory.node_mkdir(&root, &name("folder"), 0o755, &owner).unwrap().node;

@@ -55,7 +55,7 @@ impl Mounted {
             attribute_lifetime: options.attribute_lifetime.unwrap_or(LIFETIME),
             absence_lifetime: options.absence_lifetime.unwrap_or(LIFETIME),
             is_direct_io: options.is_direct_io,
-            caches_acls: access == Access::ReadOnly && options.checks_permissions,
+            checks_acls: options.checks_permissions,
             polls_when_busy: true,
         };
         let files = Files::new(nodes, access == Access::ReadOnly).unwrap_or_else(|_| panic!("no root"));

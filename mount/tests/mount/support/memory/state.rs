@@ -44,7 +44,7 @@ impl Default for State {
         let root = Node::new(
             ROOT,
             libc::S_IFDIR | 0o755,
-            Owner { uid: 0, gid: 0 },
+            Owner { uid: 0, gid: 0, umask: 0 },
             Content::Directory(BTreeMap::new()),
         );
         state.nodes.insert(ROOT, root);
@@ -246,7 +246,7 @@ impl State {
             return fail(Errno::EEXIST);
         }
         let inode = self.number();
-        self.nodes.insert(inode, Node::new(inode, mode, *owner, content));
+        self.nodes.insert(inode, Node::new(inode, mode & !(owner.umask & 0o777), *owner, content));
         self.add_name(directory, name, inode)?;
         Ok(inode)
     }
