@@ -28,6 +28,11 @@ impl Outcome {
 
 /// Runs `command` to its end; panics when it takes longer than [`PROGRAM_TIME_MAX`].
 pub fn run(command: &mut Command) -> Outcome {
+    run_within(command, PROGRAM_TIME_MAX)
+}
+
+/// Runs `command` to its end; panics when it takes longer than `time_max`.
+pub fn run_within(command: &mut Command, time_max: Duration) -> Outcome {
     let text = format!("{command:?}");
     let mut child = command
         .stdin(Stdio::null())
@@ -37,7 +42,7 @@ pub fn run(command: &mut Command) -> Outcome {
         .unwrap_or_else(|error| panic!("{text}: {error}"));
     let stdout = drain(child.stdout.take().expect("stdout is a pipe"));
     let stderr = drain(child.stderr.take().expect("stderr is a pipe"));
-    let deadline = Instant::now() + PROGRAM_TIME_MAX;
+    let deadline = Instant::now() + time_max;
     let status = loop {
         if let Some(status) = child.try_wait().expect("the child is ours") {
             break status;
@@ -45,7 +50,7 @@ pub fn run(command: &mut Command) -> Outcome {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{text}: still running after {PROGRAM_TIME_MAX:?}");
+            panic!("{text}: still running after {time_max:?}");
         }
         thread::sleep(Duration::from_millis(5));
     };

@@ -1,5 +1,6 @@
 //! The mount against what others hold a file system to: a POSIX test suite, and the host's own kernel.
 
+mod exerciser;
 mod native;
 mod permissions;
 mod posix;
