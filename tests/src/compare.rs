@@ -43,6 +43,14 @@ pub fn assert_same_tree(expected: &Path, found: &Path, fidelity: Fidelity) {
     assert!(differences.is_empty(), "the trees differ (rsync's marks):\n{differences}");
 }
 
+/// Makes `target` equal to `source`, whatever was there before.
+pub fn make_same_tree(source: &Path, target: &Path) {
+    let mut command = Command::new("rsync");
+    command.args(Fidelity::Everything.options()).args(["--checksum", "--delete", "--exclude=/lost+found"]);
+    command.arg("--filter=-x trusted.SGI_ACL_*");
+    succeed(command.arg(with_slash(source)).arg(with_slash(target)));
+}
+
 /// Copies a tree with all that `fidelity` names.
 pub fn copy_tree(source: &Path, target: &Path, fidelity: Fidelity) {
     let mut command = Command::new("rsync");

@@ -16,6 +16,9 @@ const PLAIN_FILES: usize = 2_000;
 /// Files in one folder of the body.
 const FILES_IN_FOLDER: usize = 50;
 
+/// The largest value of an extended attribute (XATTR_SIZE_MAX in linux/limits.h).
+const XATTR_BYTES_MAX: usize = 64 << 10;
+
 /// What the file system under test can hold.
 #[derive(Debug, Clone, Copy)]
 pub struct Abilities {
@@ -183,6 +186,41 @@ fn make_xattrs(root: &Path) {
     }
     rustix::fs::setxattr(&file, "system.posix_acl_access", acl, XattrFlags::empty()).unwrap();
     rustix::fs::setxattr(root.join("deep"), "user.on-a-folder", b"yes", XattrFlags::empty()).unwrap();
+}
+
+/// Adds what not every Unix file system holds: values of extended attributes of the largest size, attributes of links and
+/// special files, names of attributes that are not UTF-8, and times far away.
+pub fn make_extremes(root: &Path) {
+    let folder = root.join("extremes");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("with-xattrs");
+    fs::write(&file, "attributes").unwrap();
+    let largest: Vec<u8> = (0..XATTR_BYTES_MAX).map(|index| u8::try_from(index % 251).unwrap()).collect();
+    let label = b"system_u:object_r:etc_t:s0\0";
+    let names: [(&[u8], &[u8]); 5] = [
+        (b"user.largest", &largest),
+        (b"trusted.largest", &largest),
+        (b"user.not utf-8 \xff", b"name"),
+        (b"trusted.overlay.opaque", b"y"),
+        (b"security.selinux", label),
+    ];
+    for (name, value) in names {
+        rustix::fs::setxattr(&file, name, value, XattrFlags::empty()).unwrap();
+    }
+    symlink("nowhere", folder.join("link")).unwrap();
+    mknodat(CWD, folder.join("fifo"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    for name in ["link", "fifo"] {
+        for attribute in ["trusted.of-no-file", "security.selinux"] {
+            rustix::fs::lsetxattr(folder.join(name), attribute, label, XattrFlags::empty()).unwrap();
+        }
+    }
+    // The first second of 1901 that 32 bits hold, the last nanosecond before 1970, and one behind 2106.
+    for (name, seconds) in [("old", -2_147_483_648), ("before-1970", -1), ("future", 7_258_118_400)] {
+        fs::write(folder.join(name), name).unwrap();
+        let time = Timespec { tv_sec: seconds, tv_nsec: 999_999_999 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        utimensat(CWD, folder.join(name), &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    }
 }
 
 /// Gives every file a time of its own, some before 1970 and with nanoseconds where the file system has them.

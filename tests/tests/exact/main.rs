@@ -1,6 +1,8 @@
 //! The mount against what others hold a file system to: a POSIX test suite, and the host's own kernel.
 
+mod archives;
 mod exerciser;
+mod identity;
 mod native;
 mod permissions;
 mod posix;
