@@ -2,6 +2,7 @@
 
 mod archives;
 mod exerciser;
+mod files;
 mod identity;
 mod native;
 mod permissions;
