@@ -57,6 +57,8 @@ fn main() -> anyhow::Result<ExitCode> {
         is_read_directly: false,
         ignores_case: false,
         polls_when_busy: false,
+        symlinks: guestmount::request::Symlinks::Raw,
+        is_owner_mapped: false,
     };
     daemonise::run(arguments.no_fork, |launching| {
         let mount_and_serve = || {

@@ -189,6 +189,8 @@ impl Arguments {
             access,
             mountpoint,
             options,
+            symlinks: self.symlinks,
+            is_owner_mapped: self.map_owner,
             cache_lifetime,
             ready: ReadySignals { pid_file: self.pid_file, fd: self.fd },
             is_foreground: self.no_fork || self.trace,

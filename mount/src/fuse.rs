@@ -120,7 +120,7 @@ impl<N: GuestNodes> Adapter<N> {
 
     /// Returns who owns what the caller makes.
     fn owner(&self, request: &Request, umask: u32) -> Owner {
-        match self.settings.checks_permissions {
+        match self.settings.checks_permissions && !self.settings.keeps_owners {
             true => Owner { uid: request.uid(), gid: request.gid(), umask },
             // Nobody's permissions are checked: the work is done as the guest's root.
             false => Owner { uid: 0, gid: 0, umask },
@@ -212,10 +212,11 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let keeps_owners = self.settings.keeps_owners;
         let changes = NodeChanges {
             mode: mode.map(|mode| mode & 0o7777),
-            uid,
-            gid,
+            uid: uid.filter(|_| !keeps_owners),
+            gid: gid.filter(|_| !keeps_owners),
             size,
             accessed: accessed.map(time_change),
             modified: modified.map(time_change),
@@ -227,7 +228,10 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
     }
 
     fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
-        match self.answer(format_args!("readlink {inode}"), |files| files.read_link(number(inode))) {
+        let result = self.answer(format_args!("readlink {inode}"), |files| {
+            self.settings.links.shown(files.read_link(number(inode))?)
+        });
+        match result {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
         }
@@ -283,7 +287,7 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         // A link has no permissions to withhold.
         let owner = self.owner(request, 0);
         let result = self.answer(format_args!("symlink {parent} {name:?} {target:?}"), |files| {
-            files.make_symlink(number(parent), name, target.as_os_str(), owner)
+            files.make_symlink(number(parent), name, self.settings.links.kept(target.as_os_str()), owner)
         });
         self.reply_entry(result, reply);
     }

@@ -18,6 +18,7 @@ pub mod helper;
 pub mod holders;
 pub mod inodes;
 pub mod interrupts;
+pub mod links;
 pub mod mount_options;
 pub mod mountinfo;
 pub mod mountpoint;

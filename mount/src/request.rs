@@ -29,6 +29,10 @@ pub struct MountRequest {
     pub mountpoint: PathBuf,
     /// The options of the host's mount (`-o`).
     pub options: MountOptions,
+    /// Where the guest's absolute symbolic links lead.
+    pub symlinks: Symlinks,
+    /// Whether all files are shown as the caller's, and keep the guest's owners.
+    pub is_owner_mapped: bool,
     /// How long the kernel may keep names and attributes without asking again.
     pub cache_lifetime: Duration,
     /// Whom to tell once the mount is usable.
@@ -47,6 +51,16 @@ pub struct MountRequest {
     pub is_verbose: bool,
     /// Whether every file operation and every call is shown (`-x`).
     pub is_traced: bool,
+}
+
+/// Where absolute symbolic links lead.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Symlinks {
+    /// Where they say: to the host's files.
+    #[default]
+    Raw,
+    /// To the guest's files of these names, below the mountpoint.
+    Inside,
 }
 
 /// Whether files are read from the image itself, where that is possible.

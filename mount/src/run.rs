@@ -84,6 +84,8 @@ fn mount_and_serve(
         access: request.access,
         cache_lifetime: request.cache_lifetime,
         is_read_directly: disks.has_any(),
+        symlinks: request.symlinks,
+        is_owner_mapped: request.is_owner_mapped,
         ignores_case: request.access == Access::ReadWrite && guest.ignores_case()?,
         polls_when_busy: request.polls_when_busy,
     };

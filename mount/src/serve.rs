@@ -18,11 +18,12 @@ use crate::daemonise::{Launching, Listeners};
 use crate::files::{Files, GuestNodes};
 use crate::fuse::{Serving, Settings};
 use crate::interrupts::{Event, Interrupts};
+use crate::links::Links;
 use crate::mount_options::{Audience, MountOptions};
 use crate::mountpoint::{self, Mount, Unmount, UnmountError};
 use crate::presence::Presence;
 use crate::report::one_line;
-use crate::request::Access;
+use crate::request::{Access, Symlinks};
 
 /// How a guest is to be mounted on the host.
 #[derive(Debug)]
@@ -41,6 +42,10 @@ pub struct HostMount<'a> {
     pub ignores_case: bool,
     /// Whether idle processors are kept from halting while many requests come.
     pub polls_when_busy: bool,
+    /// Where the guest's absolute symbolic links lead.
+    pub symlinks: Symlinks,
+    /// Whether all files are shown as this user's, and keep the guest's owners.
+    pub is_owner_mapped: bool,
 }
 
 /// How long an idle mount may take to end after it was unmounted.
@@ -94,12 +99,21 @@ impl HostMount<'_> {
             true => Duration::ZERO,
             false => self.cache_lifetime,
         };
-        let presentation = Presentation::from(options);
+        let mut presentation = Presentation::from(options);
+        if self.is_owner_mapped {
+            presentation.uid.get_or_insert(geteuid().as_raw());
+            presentation.gid.get_or_insert(nix::unistd::getegid().as_raw());
+        }
         let shows_guests_owners = presentation == Presentation::default();
         Settings {
             audience: options.audience,
             checks_permissions: options.checks_permissions,
             presentation,
+            links: match self.symlinks {
+                Symlinks::Raw => Links::Raw,
+                Symlinks::Inside => Links::Inside(self.mountpoint.to_owned()),
+            },
+            keeps_owners: self.is_owner_mapped,
             entry_lifetime: options.entry_lifetime.unwrap_or(self.cache_lifetime),
             attribute_lifetime: options.attribute_lifetime.unwrap_or(self.cache_lifetime),
             absence_lifetime: options.absence_lifetime.unwrap_or(absence_lifetime),

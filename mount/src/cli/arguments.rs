@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, CommandFactory, Parser};
 use guestfs::appliance::vm::{BadBlockSize, UnknownFormat};
 
-use crate::request::{BlockSize, Format};
+use crate::request::{BlockSize, Format, Symlinks};
 
 /// Mount a virtual machine's disk image at a directory of this machine.
 #[derive(Debug, Parser)]
@@ -74,6 +74,22 @@ pub(super) struct Arguments {
     /// Boot the appliance instead of starting from a saved one
     #[arg(long, overrides_with = "no_snapshot")]
     pub(super) no_snapshot: bool,
+
+    /// Let absolute symbolic links lead to the host's files, as they are, or inside of the mount
+    #[arg(
+        long,
+        value_name = "raw|inside",
+        value_enum,
+        default_value_t,
+        hide_default_value = true,
+        hide_possible_values = true,
+        overrides_with = "symlinks"
+    )]
+    pub(super) symlinks: Symlinks,
+
+    /// Show all files as yours, and keep the owners they have in the guest
+    #[arg(long, overrides_with = "map_owner")]
+    pub(super) map_owner: bool,
 
     /// Let the kernel keep names and attributes this long; 0 turns that off (default 60, read-only for ever)
     #[arg(long, value_name = "SECONDS", overrides_with = "dir_cache_timeout")]

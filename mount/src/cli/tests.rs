@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStringExt;
 
 use super::*;
-use crate::request::{BlockSize, Format};
+use crate::request::{BlockSize, Format, Symlinks};
 
 fn arguments(words: &[&str]) -> Vec<OsString> {
     ["guestmount"].iter().chain(words).map(OsString::from).collect()
@@ -39,6 +39,8 @@ fn the_shortest_command_line_mounts_read_only_in_the_background() {
         access: Access::ReadOnly,
         mountpoint: "/mnt".into(),
         options: MountOptions::default(),
+        symlinks: Symlinks::Raw,
+        is_owner_mapped: false,
         cache_lifetime: CACHE_LIFETIME_READ_ONLY,
         ready: ReadySignals::default(),
         is_foreground: false,
@@ -74,6 +76,8 @@ fn every_option_reaches_the_request() {
         "--no-fork",
         "--pid-file",
         "p",
+        "--symlinks=inside",
+        "--map-owner",
         "--dir-cache-timeout",
         "5",
         "-v",
@@ -91,6 +95,7 @@ fn every_option_reaches_the_request() {
     assert_eq!(request.access, Access::ReadWrite);
     assert_eq!(request.options, MountOptions::parse(&["allow_other,uid=5".into()]).unwrap());
     assert_eq!(request.cache_lifetime, Duration::from_secs(5));
+    assert_eq!((request.symlinks, request.is_owner_mapped), (Symlinks::Inside, true));
     assert_eq!(request.ready, ReadySignals { pid_file: Some("p".into()), fd: Some(7) });
     assert!(!request.is_snapshot_used && !request.polls_when_busy);
     assert!(request.is_foreground && !request.is_autosync && request.is_verbose && request.is_traced);

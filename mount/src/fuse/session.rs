@@ -13,6 +13,7 @@ use super::read_around::ReadAround;
 use super::wakefulness::Wakefulness;
 use crate::attributes::Presentation;
 use crate::files::{Files, GuestNodes};
+use crate::links::Links;
 use crate::mount_options::Audience;
 
 /// How the mount behaves towards the kernel.
@@ -24,6 +25,10 @@ pub struct Settings {
     pub checks_permissions: bool,
     /// How files are shown.
     pub presentation: Presentation,
+    /// Where symbolic links lead.
+    pub links: Links,
+    /// Whether the guest's owners stay as they are, whoever makes files and whatever owners they are given.
+    pub keeps_owners: bool,
     /// How long the kernel may keep names.
     pub entry_lifetime: Duration,
     /// How long it may keep attributes.

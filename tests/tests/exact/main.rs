@@ -7,4 +7,6 @@ mod identity;
 mod native;
 mod permissions;
 mod posix;
+mod presentation;
+mod promises;
 mod read_only;

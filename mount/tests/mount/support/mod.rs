@@ -13,6 +13,7 @@ use guestfs::{CACHE_BYTES_MAX, CacheSettings, CachedNodes};
 use guestmount::attributes::Presentation;
 use guestmount::files::{Files, GuestNodes};
 use guestmount::fuse::{Serving, Settings};
+use guestmount::links::Links;
 use guestmount::mount_options::MountOptions;
 use guestmount::mountinfo;
 use guestmount::mountpoint::{self, Mount, Unmount, UnmountError};
@@ -51,6 +52,8 @@ impl Mounted {
             audience: options.audience,
             checks_permissions: options.checks_permissions,
             presentation: Presentation::from(&options),
+            links: Links::Raw,
+            keeps_owners: false,
             entry_lifetime: options.entry_lifetime.unwrap_or(LIFETIME),
             attribute_lifetime: options.attribute_lifetime.unwrap_or(LIFETIME),
             absence_lifetime: options.absence_lifetime.unwrap_or(LIFETIME),
