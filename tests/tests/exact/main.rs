@@ -8,5 +8,6 @@ mod native;
 mod permissions;
 mod posix;
 mod presentation;
+mod programs;
 mod promises;
 mod read_only;
