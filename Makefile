@@ -1,6 +1,6 @@
 # make demo     mounts a sample guest disk and copies a file out of it, step by step
 # make test     runs every test
-# make soak     runs the long forms of the tests and prints figures; SOAK="kill disks" runs two parts of it
+# make soak     runs the long forms of the tests and prints figures; SOAK="kill disks" runs two of its parts
 # make bench    compares with the stock guestmount and a native mount, and writes bench/RESULTS.md (root: all of it)
 # make bench-growth  measures guests of up to a million files, and writes its part of bench/RESULTS.md
 # make          builds the programs into target/dist
