@@ -152,7 +152,7 @@ impl Guest {
             Err(error) => {
                 let end =
                     format!("the appliance has ended, and no other could be started: {}", one_line(&error));
-                say(format_args!("guestmount: {end}; the mount gives errors until it is unmounted"));
+                say(format_args!("guestmount: {end}"));
                 *self.loss.lock() = Some(end);
                 None
             }

@@ -107,16 +107,23 @@ impl<N: Nodes> Machines<N> {
             return false;
         }
         *useless = if lost.has_answered.swap(false, Ordering::Relaxed) { 0 } else { *useless + 1 };
-        let Some(started) = (*useless < USELESS_MAX).then(|| (self.restart)()).flatten() else {
-            return false;
-        };
-        let Ok(root) = started.nodes.node_root() else { return false };
-        if self.root.get().is_some_and(|known| *known != (root.node, root.attributes.inode)) {
-            log::error!("the image is not what it was: it has another root");
-            *useless = USELESS_MAX;
-            return false;
+        while *useless < USELESS_MAX {
+            // One that is ended while it starts is followed by another.
+            let started =
+                (self.restart)().and_then(|started| Some((started.nodes.node_root().ok()?, started)));
+            let Some((root, started)) = started else {
+                *useless += 1;
+                continue;
+            };
+            if self.root.get().is_some_and(|known| *known != (root.node, root.attributes.inode)) {
+                log::error!("the image is not what it was: it has another root");
+                *useless = USELESS_MAX;
+                return false;
+            }
+            *self.current.write() = Machine::new(lost.number + 1, started);
+            return true;
         }
-        *self.current.write() = Machine::new(lost.number + 1, started);
-        true
+        log::error!("no appliance lasts: the mount gives errors until it is unmounted");
+        false
     }
 }

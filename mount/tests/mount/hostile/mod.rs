@@ -194,7 +194,7 @@ fn replies_of_the_largest_size_are_errors_where_nothing_has_room_for_them() {
     for _ in 0..20 {
         assert!(fs::read_link(mounted.path("link")).is_err());
         assert_eq!(errno(fs::read(mounted.path("file"))), libc::EIO);
-        assert!(user::xattr(&mounted.path("file"), "user.x").is_err());
+        assert!(user::xattr(&mounted.path("file"), "system.x").is_err());
         assert!(user::xattr_names(&mounted.path("file")).is_err());
     }
     assert!(memory_bytes() < before + GROWTH_MAX, "{before} grew to {}", memory_bytes());
@@ -281,7 +281,7 @@ fn what_the_kernel_or_a_program_would_act_on_is_not_passed_on() {
     assert_eq!(errno(rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(3))), libc::EIO);
     // The kernel takes it as that nothing of the kind is there, and does not ask again.
     for _ in 0..2 {
-        assert_eq!(errno(user::xattr(&mounted.path("file"), "user.x")), libc::ENOTSUP);
+        assert_eq!(errno(user::xattr(&mounted.path("file"), "system.x")), libc::ENOTSUP);
     }
     assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
