@@ -137,6 +137,7 @@ mod tests {
 
     use guestfs_api::records::DirectoryEntry;
 
+    use super::super::changes::Change;
     use super::super::samples::{listed, node_entry};
     use super::*;
 
@@ -219,6 +220,18 @@ mod tests {
             walk.ahead.listed(directory, true, &walk.known);
         }
         assert!(!walk.step(many).is_empty());
+    }
+
+    #[test]
+    fn what_was_changed_since_it_was_listed_is_listed_again() {
+        let mut walk = Walk::new();
+        for (directory, file) in [(1, 11), (2, 21), (3, 31)] {
+            let now = walk.known.changes.now();
+            walk.known.learn_listing(&node(directory), directories([file]), now, false);
+        }
+        walk.known.changed(&node(21), Change::Attributes);
+        walk.ahead.listed(&node(1), false, &walk.known);
+        assert_eq!(walk.step(|_| Vec::new()), [node(11), node(2)], "all that is known of 3 holds");
     }
 
     #[test]

@@ -92,20 +92,7 @@ impl Known {
     /// Gives a directory's entries, if all that is known of each holds; says whether this is the first use.
     pub fn listed(&mut self, directory: &NodeRecord) -> Option<(Vec<DirectoryEntry>, bool)> {
         let hash = self.hasher.hash_one(directory);
-        let listing = self.valid(directory)?;
-        let entries = listing.as_listed()?;
-        let holds = |entry: &DirectoryEntry| match &entry.entry {
-            Some(found) => {
-                self.attributes_hold(found, listing.asked)
-                    && self.changes.xattrs_hold(&found.node, listing.asked)
-            }
-            // Why the guest could not tell may be over.
-            None => false,
-        };
-        if !entries.iter().all(holds) {
-            return None;
-        }
-        let entries = entries.to_vec();
+        let entries = self.held(directory)?.to_vec();
         let listing = self.listings.get_mut(&hash)?;
         let is_first_use = std::mem::replace(&mut listing.is_ahead, false);
         if is_first_use {
@@ -114,9 +101,9 @@ impl Known {
         Some((entries, is_first_use))
     }
 
-    /// Says whether a directory's listing is there and not too old, whether or not all of it holds.
+    /// Says whether a directory's listing is there and all of it holds.
     pub fn has_listing(&self, directory: &NodeRecord) -> bool {
-        self.valid(directory).is_some()
+        self.held(directory).is_some()
     }
 
     /// Finds an entry of a directory that was listed.
@@ -292,6 +279,20 @@ impl Known {
         self.bytes == listings + facts
             && self.bytes <= self.bytes_max
             && (ahead > 0 || self.entries_ahead == 0)
+    }
+
+    /// Gives a directory's entries, if all that is known of each holds.
+    fn held(&self, directory: &NodeRecord) -> Option<&[DirectoryEntry]> {
+        let listing = self.valid(directory)?;
+        let holds = |entry: &DirectoryEntry| match &entry.entry {
+            Some(found) => {
+                self.attributes_hold(found, listing.asked)
+                    && self.changes.xattrs_hold(&found.node, listing.asked)
+            }
+            // Why the guest could not tell may be over.
+            None => false,
+        };
+        listing.as_listed().filter(|entries| entries.iter().all(holds))
     }
 
     fn listing_mut(&mut self, directory: &NodeRecord) -> Option<&mut Listing> {
