@@ -7,6 +7,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+mod raid;
+
+pub use raid::is_member_by_its_end;
+
 /// How much of a device is looked at, in bytes: the last mark is reiserfs's and btrfs's, behind 64 KiB.
 const LOOKED_AT_BYTES: usize = 72 << 10;
 
@@ -52,6 +56,42 @@ pub fn btrfs_devices(device: &File) -> Option<u64> {
     let mut number = [0; 8];
     device.read_exact_at(&mut number, NUMBER_OFFSET).ok()?;
     Some(u64::from_le_bytes(number))
+}
+
+/// Gives how much of a device its file system says it covers, in bytes; `None` for types that are not asked.
+///
+/// # Errors
+/// Fails when the device cannot be read.
+fn filesystem_bytes(device: &File) -> io::Result<Option<u64>> {
+    let mut blocks = [0; 2048];
+    match device.read_exact_at(&mut blocks, 0) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+        result => result?,
+    }
+    Ok(xfs_bytes(&blocks).or_else(|| ext_bytes(&blocks)))
+}
+
+/// Reads the size of an XFS: sb_blocksize and sb_dblocks of Linux's xfs_format.h.
+fn xfs_bytes(blocks: &[u8; 2048]) -> Option<u64> {
+    let block_bytes = u32::from_be_bytes(blocks[4..8].try_into().expect("four bytes"));
+    let count = u64::from_be_bytes(blocks[8..16].try_into().expect("eight bytes"));
+    blocks.starts_with(b"XFSB").then(|| count.saturating_mul(block_bytes.into()))
+}
+
+/// Reads the size of an ext: s_log_block_size and s_blocks_count, whose upper half counts with the feature 64bit only
+/// (Linux's ext4.h).
+fn ext_bytes(blocks: &[u8; 2048]) -> Option<u64> {
+    const HAS_64_BITS: u32 = 0x80;
+    /// 64 KiB, the largest block, as a power of two over 1 KiB.
+    const BLOCK_SHIFT_MAX: u32 = 6;
+    let word = |offset: usize| u32::from_le_bytes(blocks[offset..offset + 4].try_into().expect("four bytes"));
+    let (shift, features) = (word(0x418), word(0x460));
+    if blocks[0x438..0x43a] != [0x53, 0xef] || shift > BLOCK_SHIFT_MAX {
+        return None;
+    }
+    let upper = if features & HAS_64_BITS == 0 { 0 } else { word(0x550) };
+    let count = u64::from(upper) << 32 | u64::from(word(0x404));
+    Some(count.saturating_mul(1024 << shift))
 }
 
 /// A mark that is always at one place.

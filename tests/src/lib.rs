@@ -9,6 +9,7 @@ pub mod crash;
 pub mod disk;
 pub mod loop_device;
 pub mod machine;
+pub mod mirror;
 pub mod mounted;
 pub mod numbers;
 pub mod programs;

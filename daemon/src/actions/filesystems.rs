@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use guestfs_api::procedures::filesystems::{
@@ -14,6 +15,7 @@ use rustix::fs::OFlags;
 
 use super::partitions::KernelDevice;
 use crate::server::Server;
+use crate::superblock;
 use crate::sysroot::shared_path;
 use crate::tools::{Command, name_device};
 
@@ -31,6 +33,7 @@ impl Filesystems for Server {
         for (device, node) in candidates {
             match contents.get(&node).map_or(Content::Unknown, probe::Probed::content) {
                 Content::Hidden => {}
+                Content::Filesystem(_) | Content::Unknown if is_array_member(&node) => {}
                 Content::Unknown => list.push((Mountable::Device(device), text("unknown"))),
                 Content::Filesystem(kind) => {
                     let subvolumes =
@@ -227,6 +230,11 @@ impl Server {
             |path: ByteString| Mountable::Subvolume { device: device.clone(), subvolume: path.into_bytes() };
         others.map(|subvolume| mountable(subvolume.btrfssubvolume_path)).collect()
     }
+}
+
+/// Says whether a device is a member of an array though it begins like none. One that cannot be read is listed.
+fn is_array_member(node: &Path) -> bool {
+    File::open(node).and_then(|device| superblock::is_member_by_its_end(&device)).unwrap_or(false)
 }
 
 fn nodes(candidates: &[(DeviceName, PathBuf)]) -> Vec<PathBuf> {

@@ -108,6 +108,7 @@ impl Mounts for Server {
             flags_of_mount(&path).map_err(|error| failed(error, format_args!("remount {mountpoint}")))?;
         flags.set(MountFlags::RDONLY, !is_writable);
         if is_writable {
+            attach::refuse_member(&mount.mountable, &mount.device)?;
             self.nodes.set_writable();
         }
         rustix::mount::mount_remount(path, flags, c"")
@@ -178,6 +179,9 @@ impl Server {
             None => attach::kind_on_device(self, mountable, &device)?,
         };
         let plan = Plan::new(mountable, device.clone(), &kind, options, Server::umask(self))?;
+        if !plan.options.is_read_only() {
+            attach::refuse_member(mountable, &device)?;
+        }
         let sysroot = self.sysroot.exempt();
         let target = sysroot.locate("mount on", at, Links::Follow)?;
         let stat =

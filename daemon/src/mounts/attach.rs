@@ -42,6 +42,9 @@ pub fn kind_on_device(server: &Server, mountable: &Mountable, device: &Path) -> 
     match content {
         Some(Content { name: kind, usage: Usage::Filesystem }) => Ok(kind.to_owned()),
         Some(content) => Err(not_mountable(name.to_string(), content.name, content.usage)),
+        None if superblock::is_member_by_its_end(&file).unwrap_or(false) => {
+            Err(not_mountable(name.to_string(), "linux_raid_member", Usage::Member))
+        }
         None => {
             let kind = ask_blkid(server, device)?;
             kind.ok_or_else(|| {
@@ -49,6 +52,24 @@ pub fn kind_on_device(server: &Server, mountable: &Mountable, device: &Path) -> 
             })
         }
     }
+}
+
+/// Fails for a member of an array that begins as the array does. Written to by itself it would differ from the other
+/// members, and the array take one or the other for right.
+pub fn refuse_member(mountable: &Mountable, device: &Path) -> Result<(), Failure> {
+    let name = mountable.device();
+    let is_member = File::open(device).and_then(|file| superblock::is_member_by_its_end(&file));
+    if !is_member.map_err(|error| Failure::io(&error, format_args!("read the end of {name}")))? {
+        return Ok(());
+    }
+    Err(Failure::errno(
+        Errno::EBUSY,
+        format_args!(
+            "mount {mountable} to write: it is a member of an array (linux_raid_member, described at its end): add all \
+             disks of the array and mount that, or mount this read-only; if the array is no more, wipefs removes what \
+             is left of it"
+        ),
+    ))
 }
 
 /// Explains a device that has something to do with file systems but holds none.

@@ -1,0 +1,3 @@
+//! Storage stacks: devices that are made of others. Each is made through the library, closed, opened again and mounted.
+
+mod arrays;
