@@ -23,7 +23,7 @@ use super::error::LaunchError;
 use super::process::Process;
 use super::qmp::{Qmp, QmpError};
 use super::window::Window;
-use super::{Accelerator, MEMORY_MIB_MIN, Vm, VmConfig, diagnosis, report, saved_state};
+use super::{Accelerator, MEMORY_MIB_MIN, Vm, VmConfig, diagnosis, report, saved_state, surroundings};
 use crate::LAUNCH_STEPS;
 use crate::snapshot::Snapshot;
 
@@ -198,7 +198,8 @@ impl Parts {
     /// Runs QEMU and waits until it has understood its command line.
     fn spawn(mut self, mut config: VmConfig, arguments: Vec<std::ffi::OsString>) -> Result<Vm, LaunchError> {
         debug!("{} {arguments:?}", config.hypervisor.display());
-        let mut command = Command::new(&config.hypervisor);
+        let mut command =
+            surroundings::command(&config.hypervisor).map_err(system("find the current folder"))?;
         command.args(arguments);
         self.inherited.extend(self.disks.files.drain(..).map(|file| file.file));
         let (process, console) = spawn(command, self.inherited, &config.hypervisor, config.console.take())?;
@@ -233,7 +234,7 @@ fn spawn(
     let pipe_error = system("make a pipe for the VM's console");
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| pipe_error(errno.into()))?;
     let other_writer = writer.try_clone().map_err(pipe_error)?;
-    command.stdin(Stdio::null()).stdout(writer).stderr(other_writer).env("LC_ALL", "C");
+    command.stdin(Stdio::null()).stdout(writer).stderr(other_writer);
     let process = Process::spawn(command, inherited).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => LaunchError::no_hypervisor(hypervisor),
         _ => LaunchError::Hypervisor { path: hypervisor.to_owned(), source },

@@ -16,6 +16,7 @@ mod overlay;
 mod process;
 pub mod qmp;
 mod saved_state;
+mod surroundings;
 mod window;
 mod write_watch;
 

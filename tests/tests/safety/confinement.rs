@@ -50,6 +50,16 @@ fn qemu_is_confined_and_has_no_file_that_it_does_not_need() {
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
 
+    // Nothing of the caller's: neither variables, which may hold secrets, nor the folder, which would stay busy.
+    let environment = fs::read(qemu.join("environ")).unwrap();
+    let names = environment.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
+    let names = names.map(|variable| str::from_utf8(variable).unwrap().split('=').next().unwrap());
+    let mut names: Vec<_> =
+        names.filter(|name| !["LD_LIBRARY_PATH", "QEMU_MODULE_DIR"].contains(name)).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["LC_ALL", "PATH"]);
+    assert_eq!(fs::read_link(qemu.join("cwd")).unwrap(), PathBuf::from("/"));
+
     let image = disk.path().to_str().unwrap();
     let mut sockets = 0;
     for descriptor in fs::read_dir(qemu.join("fd")).unwrap().flatten() {
