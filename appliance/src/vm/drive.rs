@@ -2,8 +2,9 @@
 //! Both forms of start use the same values: the cold boot puts them on the command line, and a running VM takes
 //! them through QMP as `blockdev-add` and `device_add`.
 
-use std::fs::File;
-use std::io;
+#[cfg(test)]
+mod tests;
+
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::LaunchError;
 use super::command_line::{WindowFile, descriptor_path};
-use super::image::{Image, ImageError, examine, inspect};
+use super::image::{Below, Image, ImageError, examine, inspect};
 use super::image_format::Format;
 use super::in_use;
 use super::overlay;
@@ -171,7 +172,7 @@ impl Disks {
         let mut disks = Disks::default();
         for (index, drive) in drives.iter().enumerate() {
             let image = examine(&drive.path, drive.format, drive.access)?;
-            disks.add_drive(index, drive, &image, temporary_directory)?;
+            disks.add_drive(index, drive, image, temporary_directory)?;
         }
         Ok(disks)
     }
@@ -198,17 +199,18 @@ impl Disks {
         &mut self,
         index: usize,
         drive: &Drive,
-        image: &Image,
+        image: Image,
         temporary_directory: &Path,
     ) -> Result<(), LaunchError> {
         let name = format!("drive{index}");
+        let (path, size) = (image.path.clone(), image.virtual_size.unwrap_or(0));
         let mut nodes = Vec::new();
         match drive.access {
-            Access::ReadWrite => nodes.extend(self.image_nodes(&name, drive, image)?),
+            Access::ReadWrite => self.add_image(&mut nodes, &name, drive, image),
             Access::ReadOnly => {
                 let below = format!("{name}-image");
-                nodes.extend(self.image_nodes(&below, drive, image)?);
-                nodes.extend(self.overlay_nodes(&name, &below, image, temporary_directory)?);
+                self.add_image(&mut nodes, &below, drive, image);
+                nodes.extend(self.overlay_nodes(&name, &below, size, temporary_directory)?);
             }
         }
         // Errors are the guest's to deal with. By itself QEMU stops the VM when the host has no room.
@@ -224,29 +226,43 @@ impl Disks {
         if let Some(label) = &drive.label {
             device["serial"] = label.as_str().into();
         }
-        self.drives.push(Disk { nodes, device: Device(device), image: image.path.clone() });
+        self.drives.push(Disk { nodes, device: Device(device), image: path });
         Ok(())
     }
 
-    /// Makes the nodes of the image itself: the file, and the format above it.
-    fn image_nodes(
-        &mut self,
-        name: &str,
-        drive: &Drive,
-        image: &Image,
-    ) -> Result<[BlockNode; 2], LaunchError> {
-        let file_name = format!("{name}-file");
-        let file = self
-            .file_node(&file_name, &image.path, drive.access, image.is_block_device)
-            .map_err(|source| LaunchError::Open { path: image.path.clone(), source })?;
-        let mut format = json!({
-            "node-name": name, "driver": image.format.name(), "file": file_name,
-            "read-only": drive.access == Access::ReadOnly,
-        });
-        if drive.has_discard {
-            format["discard"] = "unmap".into();
+    /// Makes the nodes of the image itself and of those below it, the lowest first.
+    fn add_image(&mut self, nodes: &mut Vec<BlockNode>, name: &str, drive: &Drive, image: Image) {
+        let mut chain = vec![image];
+        while let Some(image) = chain.last_mut() {
+            match std::mem::replace(&mut image.below, Below::Nothing) {
+                Below::Image(below) => chain.push(*below),
+                Below::Nothing => break,
+                Below::Other => {
+                    image.below = Below::Other;
+                    break;
+                }
+            }
         }
-        Ok([file, BlockNode(format)])
+        let mut backing = None;
+        for (depth, image) in chain.into_iter().enumerate().rev() {
+            // QEMU takes names of at most 31 bytes.
+            let (name, access) = match depth {
+                0 => (name.to_owned(), drive.access),
+                _ => (format!("{name}-below{depth}"), Access::ReadOnly),
+            };
+            let mut format = json!({
+                "node-name": name, "driver": image.format.name(), "file": format!("{name}-file"),
+                "read-only": access == Access::ReadOnly,
+            });
+            if drive.has_discard && depth == 0 {
+                format["discard"] = "unmap".into();
+            }
+            if let Some(backing) = backing {
+                format["backing"] = backing;
+            }
+            backing = Some(name.as_str().into());
+            nodes.extend([self.file_node(&name, drive.access, access, image), BlockNode(format)]);
+        }
     }
 
     /// Makes the throw-away layer above a read-only image. Nothing in it outlives the VM, so nothing is flushed.
@@ -254,12 +270,11 @@ impl Disks {
         &mut self,
         name: &str,
         below: &str,
-        image: &Image,
+        size: u64,
         temporary_directory: &Path,
     ) -> Result<[BlockNode; 2], LaunchError> {
         let overlay_error =
             |source| LaunchError::Overlay { directory: temporary_directory.to_owned(), source };
-        let size = image.virtual_size.unwrap_or(0);
         let file = overlay::create(temporary_directory, size).map_err(overlay_error)?;
         let path = self.inherit(file.into());
         let (file_name, cache) = (format!("{name}-file"), json!({ "no-flush": true }));
@@ -274,39 +289,26 @@ impl Disks {
         Ok([BlockNode(file), BlockNode(layer)])
     }
 
-    /// The node of a file or block device of the host. A name that JSON cannot hold is handed over open instead.
-    fn file_node(
-        &mut self,
-        name: &str,
-        path: &Path,
-        access: Access,
-        is_block_device: bool,
-    ) -> io::Result<BlockNode> {
-        let is_read_only = access == Access::ReadOnly;
-        let file_name = match path.to_str() {
-            Some(text) => text.to_owned(),
-            None => {
-                let file_name = self.inherit(File::open(path)?.into());
-                if !is_read_only {
-                    // QEMU picks from the set by access mode, and starts with reading.
-                    let set = self.files.last().map_or(0, |file| file.set);
-                    let file = File::options().read(true).write(true).open(path)?;
-                    self.files.push(InheritedFile { set, file: file.into() });
-                }
-                file_name
-            }
+    /// The node of an image's file or block device, which is handed over open. By its name QEMU gets only one that
+    /// names others, as it looks for them beside it.
+    fn file_node(&mut self, name: &str, of_drive: Access, access: Access, image: Image) -> BlockNode {
+        let by_name = image.path.to_str().filter(|_| matches!(image.below, Below::Other));
+        let file_name = match by_name {
+            Some(path) => path.to_owned(),
+            None => self.inherit(image.file.into()),
         };
         let mut node = json!({
-            "node-name": name, "driver": if is_block_device { "host_device" } else { "file" },
-            "filename": file_name, "read-only": is_read_only,
+            "node-name": format!("{name}-file"), "driver": if image.is_block_device { "host_device" } else { "file" },
+            "filename": file_name, "read-only": access == Access::ReadOnly,
         });
-        if is_read_only {
+        if of_drive == Access::ReadOnly {
             // Reading a disk that another VM has open is the user's decision; they may read inconsistent data.
             node["locking"] = "off".into();
-        } else {
+        }
+        if access == Access::ReadWrite {
             node["discard"] = "unmap".into();
         }
-        Ok(BlockNode(node))
+        BlockNode(node)
     }
 
     /// The numbers of the files, with the set each is in.
@@ -332,90 +334,4 @@ pub fn window_memory(window: WindowFile) -> Value {
 /// The device through which the VM reaches that memory.
 pub fn window_device() -> Value {
     json!({ "driver": "ivshmem-plain", "id": "window-device", "memdev": "window", "master": "on" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::ffi::OsStr;
-    use std::fs;
-    use std::os::unix::ffi::OsStrExt;
-
-    fn image(name: &OsStr) -> (tempfile::TempDir, PathBuf) {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(name);
-        fs::write(&path, [0; 4096]).unwrap();
-        (directory, path)
-    }
-
-    fn prepare(drive: Drive) -> Disks {
-        Disks::prepare(&[drive], &std::env::temp_dir()).unwrap()
-    }
-
-    #[test]
-    fn read_only_drive_is_a_layer_above_an_image_that_is_never_written() {
-        let (_directory, path) = image(OsStr::new("disk,with=odd,driver=null-co"));
-        let disks = prepare(Drive::new(&path, Access::ReadOnly));
-        let [disk] = &disks.drives[..] else { panic!("{disks:?}") };
-        let nodes: Vec<&Value> = disk.nodes.iter().map(|node| &node.0).collect();
-        assert_eq!(nodes.len(), 4);
-        assert_eq!(
-            *nodes[0],
-            json!({ "node-name": "drive0-image-file", "driver": "file", "filename": path.to_str().unwrap(),
-                    "read-only": true, "locking": "off" })
-        );
-        assert_eq!(
-            *nodes[1],
-            json!({ "node-name": "drive0-image", "driver": "raw", "file": "drive0-image-file", "read-only": true })
-        );
-        assert_eq!(nodes[2]["filename"], "/dev/fdset/1");
-        assert_eq!(nodes[3]["backing"], "drive0-image");
-        assert_eq!(nodes[3]["cache"], json!({ "no-flush": true }));
-        assert_eq!(
-            disk.device,
-            Device(json!({ "driver": "scsi-hd", "id": "disk0", "drive": "drive0", "bus": "scsi0.0",
-                           "scsi-id": 0, "lun": 0, "werror": "report", "rerror": "report" }))
-        );
-    }
-
-    #[test]
-    fn read_write_drive_is_locked_and_flushed() {
-        let (_directory, path) = image(OsStr::new("disk"));
-        let drive = Drive {
-            block_size: Some(BlockSize::Bytes4096),
-            label: Some("data".to_owned()),
-            ..Drive::new(path, Access::ReadWrite)
-        };
-        let disks = prepare(drive);
-        let disk = &disks.drives[0];
-        assert_eq!(disk.nodes.len(), 2);
-        let file = &disk.nodes[0].0;
-        assert_eq!((file.get("locking"), file.get("cache")), (None, None));
-        assert_eq!(file["read-only"], false);
-        let device = &disk.device.0;
-        assert_eq!((&device["logical_block_size"], &device["serial"]), (&json!(4096), &json!("data")));
-        assert!(disks.files.is_empty());
-    }
-
-    #[test]
-    fn name_that_is_not_utf8_is_handed_over_open() {
-        let (_directory, path) = image(OsStr::from_bytes(b"disk-\xff"));
-        let disks = prepare(Drive::new(path, Access::ReadWrite));
-        assert_eq!(disks.drives[0].nodes[0].0["filename"], "/dev/fdset/1");
-        let sets: Vec<u32> = disks.files.iter().map(|file| file.set).collect();
-        assert_eq!(sets, [1, 1]);
-    }
-
-    #[test]
-    fn more_drives_than_targets_are_refused() {
-        let drives = vec![Drive::new("/nonexistent", Access::ReadOnly); DRIVES_MAX + 1];
-        let error = Disks::prepare(&drives, &std::env::temp_dir()).unwrap_err();
-        assert!(matches!(error, LaunchError::TooManyDrives { given: 256 }), "{error}");
-    }
-
-    #[test]
-    fn block_size_is_512_or_4096() {
-        assert_eq!(BlockSize::try_from(4096), Ok(BlockSize::Bytes4096));
-        assert_eq!(BlockSize::try_from(1024), Err(BadBlockSize(1024)));
-    }
 }

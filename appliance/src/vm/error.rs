@@ -52,14 +52,6 @@ pub enum LaunchError {
         /// Number of CPUs.
         vcpus: u32,
     },
-    /// An image vanished or changed its permissions after it was examined.
-    #[error("open {}: {source}", path.display())]
-    Open {
-        /// The image.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
     /// A file of the appliance cannot be opened.
     #[error("open the appliance's {}: {source}; build it again with: guestfs-appliance build", path.display())]
     Appliance {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::backing::{self, Reference};
 use super::drive::Access;
 use super::image_format::{END_LENGTH, Format, START_LENGTH, probe};
 use crate::programs::{program, run};
@@ -17,17 +18,35 @@ use crate::programs::{program, run};
 /// For `qemu-img info`, which reads a header.
 const INFO_DEADLINE: Duration = Duration::from_secs(20);
 
+/// The most images that may lie below each other.
+const CHAIN_MAX: usize = 64;
+
 /// An image that passed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Image {
     /// Its absolute path.
     pub path: PathBuf,
+    /// The image, open as it is going to be used.
+    pub file: File,
     /// Its format.
     pub format: Format,
     /// The disk's size in bytes, where it is known.
     pub virtual_size: Option<u64>,
     /// Whether it is a block device of the host.
     pub is_block_device: bool,
+    /// What lies below it.
+    pub below: Below,
+}
+
+/// What an image is an overlay of.
+#[derive(Debug)]
+pub enum Below {
+    /// It is none.
+    Nothing,
+    /// Another image, which is only read.
+    Image(Box<Image>),
+    /// Files that QEMU alone can find, by their names.
+    Other,
 }
 
 /// Why an image cannot be used.
@@ -91,6 +110,30 @@ pub enum ImageError {
         /// The kind of file it names.
         what: &'static str,
     },
+    /// The image below it is unusable.
+    #[error("{}: the image it is an overlay of cannot be used: {source}", path.display())]
+    Below {
+        /// The overlay.
+        path: PathBuf,
+        /// What is wrong with the other one.
+        source: Box<ImageError>,
+    },
+    /// The image below it is of another format than it says, or it does not say and that one names further files.
+    #[error(
+        "{}: it does not say that {}, which it is an overlay of, is {found}; if you trust that one: qemu-img rebase -u -F {found} -b {} {}",
+        path.display(), below.display(), below.display(), path.display()
+    )]
+    FormatBelow {
+        /// The overlay.
+        path: PathBuf,
+        /// The other one.
+        below: PathBuf,
+        /// Its format by its content.
+        found: Format,
+    },
+    /// There are too many, or one is its own overlay.
+    #[error("{}: more than {CHAIN_MAX} images lie below each other; join some with: qemu-img commit", .0.display())]
+    ChainTooLong(PathBuf),
     /// The size of the disk in it could not be found out.
     #[error("{}: read the size of the {format} image: {message}", path.display())]
     Size {
@@ -130,10 +173,21 @@ pub fn examine(path: &Path, given: Option<Format>, access: Access) -> Result<Ima
 /// # Errors
 /// As [`examine`], but for [`ImageError::Size`].
 pub fn inspect(path: &Path, given: Option<Format>, access: Access) -> Result<Image, ImageError> {
+    inspect_chain(path, given, access, CHAIN_MAX)
+}
+
+/// As [`inspect`], where at most `images_max` images may lie below this one.
+fn inspect_chain(
+    path: &Path,
+    given: Option<Format>,
+    access: Access,
+    images_max: usize,
+) -> Result<Image, ImageError> {
     let path = std::path::absolute(path).map_err(|source| read_error(path, source))?;
     let mut file = open(&path, access)?;
     let metadata = file.metadata().map_err(|source| read_error(&path, source))?;
     check_kind(&path, &metadata)?;
+    let is_block_device = metadata.file_type().is_block_device();
     let contents = (|| -> io::Result<_> {
         let length = file.seek(SeekFrom::End(0))?;
         let mut start = Vec::new();
@@ -141,7 +195,7 @@ pub fn inspect(path: &Path, given: Option<Format>, access: Access) -> Result<Ima
         file.by_ref().take(to_u64(START_LENGTH)).read_to_end(&mut start)?;
         let mut end = Vec::new();
         file.seek(SeekFrom::Start(length.saturating_sub(to_u64(END_LENGTH))))?;
-        file.take(to_u64(END_LENGTH)).read_to_end(&mut end)?;
+        file.by_ref().take(to_u64(END_LENGTH)).read_to_end(&mut end)?;
         Ok((length, start, end))
     })();
     let (length, start, end) = contents.map_err(|source| read_error(&path, source))?;
@@ -152,8 +206,8 @@ pub fn inspect(path: &Path, given: Option<Format>, access: Access) -> Result<Ima
     let format = given.unwrap_or(probe.format);
     if format == Format::Raw {
         // The user may insist on the bytes of any file.
-        let is_block_device = metadata.file_type().is_block_device();
-        return Ok(Image { path, format, virtual_size: Some(length), is_block_device });
+        let below = Below::Nothing;
+        return Ok(Image { path, file, format, virtual_size: Some(length), is_block_device, below });
     }
     if format != probe.format {
         return Err(ImageError::WrongFormat { path, given: format, found: probe.format });
@@ -166,8 +220,35 @@ pub fn inspect(path: &Path, given: Option<Format>, access: Access) -> Result<Ima
     if let Some(what) = probe.refers_to.filter(|_| !is_trusted) {
         return Err(ImageError::RefersToOtherFiles { path, format, what });
     }
-    let is_block_device = metadata.file_type().is_block_device();
-    Ok(Image { path, format, virtual_size: probe.virtual_size, is_block_device })
+    let below = match (probe.refers_to, format) {
+        (None, _) => Below::Nothing,
+        (Some(_), Format::Qcow2) => inspect_below(&path, &start, images_max)?,
+        (Some(_), _) => Below::Other,
+    };
+    Ok(Image { path, file, format, virtual_size: probe.virtual_size, is_block_device, below })
+}
+
+/// Inspects the image that a qcow2 image with these first bytes is an overlay of.
+fn inspect_below(overlay: &Path, start: &[u8], images_max: usize) -> Result<Below, ImageError> {
+    let Reference::Backing { name, format } = backing::qcow2_reference(start) else {
+        return Ok(Below::Other);
+    };
+    let images_max = images_max.checked_sub(1).ok_or_else(|| ImageError::ChainTooLong(overlay.to_owned()))?;
+    let path = backing::beside(overlay, &name);
+    let overlay = overlay.to_owned();
+    match inspect_chain(&path, format, Access::ReadOnly, images_max) {
+        Ok(image) => Ok(Below::Image(Box::new(image))),
+        Err(ImageError::WrongFormat { path: below, found, .. }) if below == path => {
+            Err(ImageError::FormatBelow { path: overlay, below, found })
+        }
+        Err(ImageError::RefersToOtherFiles { path: below, format: found, .. }) if below == path => {
+            Err(ImageError::FormatBelow { path: overlay, below, found })
+        }
+        Err(
+            error @ (ImageError::ChainTooLong(_) | ImageError::Below { .. } | ImageError::FormatBelow { .. }),
+        ) => Err(error),
+        Err(error) => Err(ImageError::Below { path: overlay, source: Box::new(error) }),
+    }
 }
 
 fn open(path: &Path, access: Access) -> Result<File, ImageError> {

@@ -2,6 +2,7 @@
 //! the daemon says on the channels is for the client to await.
 
 pub mod accelerator;
+mod backing;
 pub mod command_line;
 pub mod console;
 mod diagnosis;

@@ -171,8 +171,9 @@ fn prepare_child(parent: Pid, inherited: &[RawFd]) -> io::Result<()> {
     }
     // What the guest's files hold does not belong in a core file.
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    let (files, files_max) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, files.min(FILES_MAX), files_max.min(FILES_MAX))?;
+    let (_, files_max) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let files_max = files_max.min(FILES_MAX);
+    setrlimit(Resource::RLIMIT_NOFILE, files_max, files_max)?;
     close_on_exec_from(3);
     for number in inherited {
         // SAFETY: the numbers are those of files the parent keeps open until the program runs.

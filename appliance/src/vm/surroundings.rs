@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn only_what_is_needed_is_passed_on() {
         let output = command_with(Path::new("env"), caller).unwrap().output().unwrap();
-        let mut variables: Vec<_> = str::from_utf8(&output.stdout).unwrap().lines().collect();
+        let mut variables: Vec<_> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
         variables.sort_unstable();
         assert_eq!(variables, ["LC_ALL=C", "PATH=/usr/bin:/bin"]);
     }

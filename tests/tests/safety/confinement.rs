@@ -53,7 +53,7 @@ fn qemu_is_confined_and_has_no_file_that_it_does_not_need() {
     // Nothing of the caller's: neither variables, which may hold secrets, nor the folder, which would stay busy.
     let environment = fs::read(qemu.join("environ")).unwrap();
     let names = environment.split(|byte| *byte == 0).filter(|variable| !variable.is_empty());
-    let names = names.map(|variable| str::from_utf8(variable).unwrap().split('=').next().unwrap());
+    let names = names.map(|variable| std::str::from_utf8(variable).unwrap().split('=').next().unwrap());
     let mut names: Vec<_> =
         names.filter(|name| !["LD_LIBRARY_PATH", "QEMU_MODULE_DIR"].contains(name)).collect();
     names.sort_unstable();
