@@ -6,6 +6,7 @@
 pub mod actions;
 pub mod devices;
 pub mod init;
+pub mod inspect;
 pub mod kernel_log;
 pub mod mounts;
 pub mod nodes;

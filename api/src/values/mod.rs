@@ -2,11 +2,13 @@
 
 mod byte_string;
 mod device;
+mod operating_system;
 mod path;
 mod secret;
 
 pub use byte_string::ByteString;
 pub use device::{DeviceName, DeviceOrPath, Mountable, MountableOrPath};
+pub use operating_system::{Distro, OsType, PackageFormat, PackageManagement};
 pub use path::{FileName, GuestPath, ValueError};
 pub use secret::Secret;
 

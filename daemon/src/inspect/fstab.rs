@@ -1,0 +1,161 @@
+//! Says what a guest's fstab mounts where, in the names that this appliance has for the guest's devices.
+//!
+//! Reading the text is `text`'s business, translating the guest's device names `devices`'s; what only a look at the disks
+//! can tell is asked through [`Devices`].
+
+use guestfs_api::values::{GuestPath, Mountable, OsType};
+
+mod devices;
+pub mod text;
+
+pub use self::devices::{Devices, Tag};
+use self::text::{CryptEntry, Entry, RaidUuid, TABLE_BYTES_MAX};
+use crate::mounts::plain_path;
+
+/// The most notes about one fstab; further ones would tell nobody more.
+const NOTES_MAX: usize = 20;
+
+/// Mount points below which nothing of the disks is mounted: the kernel's own file systems and removable media.
+const SKIPPED_TREES: [&[u8]; 4] = [b"/dev", b"/proc", b"/selinux", b"/sys"];
+
+/// The texts of a guest that say what is mounted where; empty where there is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Tables<'a> {
+    /// /etc/fstab.
+    pub fstab: &'a [u8],
+    /// /etc/crypttab.
+    pub crypttab: &'a [u8],
+    /// /etc/mdadm.conf or /etc/mdadm/mdadm.conf.
+    pub mdadm: &'a [u8],
+}
+
+/// The system whose fstab is read.
+#[derive(Debug, Clone, Copy)]
+pub struct System<'a> {
+    /// What kind it is: device names differ.
+    pub kind: OsType,
+    /// The file system that holds the fstab.
+    pub root: &'a Mountable,
+}
+
+/// What a guest mounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GuestMounts {
+    /// The file systems in the order of the fstab, swap space too.
+    pub list: Vec<GuestMount>,
+    /// What could not be understood or found, for people to read.
+    pub notes: Vec<String>,
+}
+
+/// A file system that a guest uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestMount {
+    /// The file system, in the names of this appliance.
+    pub mountable: Mountable,
+    /// Where it is mounted; `None` for swap space and the like.
+    pub mountpoint: Option<GuestPath>,
+}
+
+/// Reads the tables of a guest. Each that is larger than [`TABLE_BYTES_MAX`] counts as empty, with a note.
+pub fn guest_mounts(tables: Tables<'_>, system: System<'_>, devices: &impl Devices) -> GuestMounts {
+    let mut mounts = GuestMounts::default();
+    let mut bounded = |name: &str, text| match text {
+        text if <[u8]>::len(text) > TABLE_BYTES_MAX => {
+            mounts.note(format!("{name} is over {TABLE_BYTES_MAX} bytes: it does not count"));
+            &[]
+        }
+        text => text,
+    };
+    let entries = text::fstab(bounded("/etc/fstab", tables.fstab));
+    let known = Known {
+        encrypted: text::crypttab(bounded("/etc/crypttab", tables.crypttab)),
+        arrays: text::mdadm(bounded("mdadm.conf", tables.mdadm)),
+    };
+    for entry in &entries {
+        mounts.add(entry, system, &known, devices);
+    }
+    mounts
+}
+
+/// What a guest's other tables say about its devices.
+struct Known {
+    encrypted: Vec<CryptEntry>,
+    arrays: Vec<(Vec<u8>, RaidUuid)>,
+}
+
+impl GuestMounts {
+    fn add(&mut self, entry: &Entry, system: System<'_>, known: &Known, devices: &impl Devices) {
+        if devices::is_removable(&entry.spec) {
+            return;
+        }
+        let mountpoint = GuestPath::new(&entry.mountpoint).ok().map(|path| plain_path(&path));
+        if mountpoint.as_ref().is_some_and(is_skipped) {
+            return;
+        }
+        let is_root = mountpoint == Some(GuestPath::root());
+        let device = if entry.spec == b"/dev/root" || (is_root && system.kind.is_bsd()) {
+            system.root.clone()
+        } else {
+            match devices::find(&entry.spec, system.kind, known, devices) {
+                Ok(Some(device)) => with_subvolume(device, entry),
+                Ok(None) => return,
+                Err(reason) => return self.note(format!("{}: {reason}", described(entry))),
+            }
+        };
+        self.push(GuestMount { mountable: device, mountpoint });
+    }
+
+    /// Adds a mount. Of two on one mount point the last is the one that shows, save on the root, where the guest has
+    /// mounted one before it read its fstab.
+    fn push(&mut self, mount: GuestMount) {
+        let same =
+            |other: &&mut GuestMount| mount.mountpoint.is_some() && other.mountpoint == mount.mountpoint;
+        let Some(other) = self.list.iter_mut().find(same) else { return self.list.push(mount) };
+        if other.mountable == mount.mountable {
+            return;
+        }
+        let is_root = other.mountpoint == Some(GuestPath::root());
+        let (kept, left) = if is_root { (&*other, &mount) } else { (&mount, &*other) };
+        let at = mount.mountpoint.as_ref().map(ToString::to_string).unwrap_or_default();
+        let note =
+            format!("/etc/fstab mounts both {} and {} on {at}: {0} counts", kept.mountable, left.mountable);
+        if !is_root {
+            other.mountable = mount.mountable;
+        }
+        self.note(note);
+    }
+
+    fn note(&mut self, note: String) {
+        if self.notes.len() < NOTES_MAX {
+            self.notes.push(note);
+        }
+    }
+}
+
+/// Names an entry to a person.
+fn described(entry: &Entry) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    format!("/etc/fstab: {} on {}", text(&entry.spec), text(&entry.mountpoint))
+}
+
+/// Says whether nothing of the disks is mounted on a path.
+fn is_skipped(path: &GuestPath) -> bool {
+    let is_below =
+        |tree: &[u8]| path.as_bytes().strip_prefix(tree).is_some_and(|rest| rest.starts_with(b"/"));
+    SKIPPED_TREES.iter().any(|tree| path.as_bytes() == *tree || is_below(tree)) || is_below(b"/media")
+}
+
+/// Gives the subvolume that the options of a btrfs name. The file system's top has no name to mount it by: it is the
+/// device itself, as when no subvolume is named.
+fn with_subvolume(mountable: Mountable, entry: &Entry) -> Mountable {
+    let Mountable::Device(device) = mountable else { return mountable };
+    let named = entry.option("subvol").filter(|_| entry.kind == b"btrfs");
+    let path = named.map(|path| path.strip_prefix(b"/").unwrap_or(path)).filter(|path| !path.is_empty());
+    match path {
+        Some(path) if !path.contains(&0) => Mountable::Subvolume { device, subvolume: path.to_vec() },
+        _ => Mountable::Device(device),
+    }
+}
+
+#[cfg(test)]
+mod tests;
