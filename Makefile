@@ -1,6 +1,7 @@
 # make demo     mounts a sample guest disk and copies a file out of it, step by step
 # make test     runs every test
 # make soak     runs the long forms of the tests and prints figures; SOAK="kill disks" runs two of its parts
+# make fuzz     runs each fuzz target for FUZZ_SECONDS (60); FUZZ="codec qcow2" runs two of them
 # make bench    compares with the stock guestmount and a native mount, and writes bench/RESULTS.md (root: all of it)
 # make bench-growth  measures guests of up to a million files, and writes its part of bench/RESULTS.md
 # make          builds the programs into target/dist
@@ -15,7 +16,7 @@ DIST := $(TARGET_DIR)/dist
 PREFIX := /usr/local
 PROGRAMS := guestmount guestunmount guestfs-appliance
 
-.PHONY: build demo bench bench-growth test soak check install clean setup
+.PHONY: build demo bench bench-growth test soak fuzz check install clean setup
 
 build: setup
 	@scripts/build "$(TARGET_DIR)" "$(TARGET)"
@@ -35,6 +36,11 @@ SOAK :=
 soak: build
 	@scripts/setup test
 	@scripts/soak "$(TARGET_DIR)" $(SOAK)
+
+FUZZ :=
+fuzz: setup
+	@mkdir -p "$(TARGET_DIR)"
+	@scripts/fuzz "$(TARGET_DIR)" $(FUZZ)
 
 BENCH_OPTIONS :=
 BENCH = "$(TARGET_DIR)/release/guestfs-bench" --programs "$(DIST)" --folder "$(TARGET_DIR)/bench" \

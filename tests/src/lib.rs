@@ -7,6 +7,7 @@ pub mod command;
 pub mod compare;
 pub mod crash;
 pub mod disk;
+pub mod fuzz;
 pub mod loop_device;
 pub mod machine;
 pub mod mirror;

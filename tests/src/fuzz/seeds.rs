@@ -1,0 +1,174 @@
+//! The seeds of the corpus: inputs that reach far into each target, made from values and not from bytes.
+//!
+//! `cargo run --release -p guestfs-tests --example fuzz-seeds` writes them into `fuzz/corpus/`.
+
+mod images;
+mod replies;
+
+use guestfs::api::frame::{Frame, LAUNCH_WORD, Progress, write_frame};
+use guestfs::api::message::{Header, SERIAL_FIRST, Status, message};
+use guestfs::api::records::{Created, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner, Time};
+use guestfs::api::xdr::Encode;
+use guestfs::api::{Chunk, Errno, Failure, Procedure, procedures};
+
+use super::dispatch::NOT_CALLED;
+
+/// A seed.
+pub struct Seed {
+    /// One of [`TARGETS`](super::TARGETS).
+    pub target: &'static str,
+    /// What it is.
+    pub name: String,
+    /// The input.
+    pub bytes: Vec<u8>,
+}
+
+impl Seed {
+    fn new(target: &'static str, name: impl Into<String>, bytes: Vec<u8>) -> Seed {
+        Seed { target, name: name.into(), bytes }
+    }
+}
+
+/// How many procedures one seed calls.
+const PROCEDURES_EACH: usize = 16;
+
+/// Gives all seeds.
+pub fn all() -> Vec<Seed> {
+    let mut seeds = vec![frames(), node_calls()];
+    seeds.extend(codec());
+    seeds.extend(calls());
+    seeds.extend(replies::all());
+    seeds.extend(images::extents());
+    seeds.extend(images::qcow2());
+    seeds
+}
+
+/// The root of what [`dispatch`](super::dispatch) serves, as a user without rights sees it: node 1 of those the daemon
+/// names itself.
+fn root() -> NodeRecord {
+    NodeRecord { filesystem: 0, handle: Box::from([2, 0, 0, 0, 0, 0, 0, 0, 1]) }
+}
+
+fn directory() -> NodeEntry {
+    let time = Time { seconds: 1_700_000_000, nanoseconds: 5 };
+    let attributes = NodeAttributes {
+        inode: 2,
+        mode: 0o040_755,
+        links: 2,
+        uid: 0,
+        gid: 0,
+        device_major: 0,
+        device_minor: 0,
+        size: 4096,
+        blocks: 8,
+        block_size: 4096,
+        accessed: time,
+        modified: time,
+        changed: time,
+    };
+    NodeEntry { node: root(), generation: 0, attributes }
+}
+
+/// Gives a value of a type that a procedure takes or returns; a list is empty, and a path is `path`.
+fn value(kind: &str, path: &str) -> Vec<u8> {
+    match kind {
+        "GuestPath" | "DeviceOrPath" | "MountableOrPath" => path.to_xdr(),
+        "DeviceName" | "Mountable" => "/dev/sda1".to_xdr(),
+        "FileName" => "f".to_xdr(),
+        "str" | "String" | "ByteString" => "user.x".to_xdr(),
+        "bool" | "i32" | "u32" => 1_u32.to_xdr(),
+        "i64" | "u64" => 1_u64.to_xdr(),
+        "[u8]" | "Vec<u8>" | "Secret" => b"value".to_vec().to_xdr(),
+        "NodeRecord" => root().to_xdr(),
+        "[NodeRecord]" => vec![root()].to_xdr(),
+        "NodeEntry" => directory().to_xdr(),
+        "NodeAttributes" => directory().attributes.to_xdr(),
+        "Created" => Created { entry: directory(), handle: 1 }.to_xdr(),
+        "NodeChanges" => NodeChanges { mode: Some(0o644), size: Some(10), ..NodeChanges::default() }.to_xdr(),
+        "Owner" => Owner { uid: 65_534, gid: 65_534, umask: 0o022 }.to_xdr(),
+        "Option<u64>" => Some(1_u64).to_xdr(),
+        "StatVfs" => vec![0; 88],
+        "StatNs" => vec![0; 176],
+        "()" => Vec::new(),
+        _ => 0_u32.to_xdr(),
+    }
+}
+
+fn arguments(procedure: &Procedure, path: &str) -> Vec<u8> {
+    let in_message = procedure.arguments.iter().filter(|argument| !argument.kind.starts_with("File"));
+
+    in_message.flat_map(|argument| value(argument.kind, path)).collect()
+}
+
+fn frame(frame: &Frame) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_frame(&mut bytes, frame).expect("a seed is small");
+    bytes
+}
+
+fn body(bytes: Vec<u8>) -> Vec<u8> {
+    frame(&Frame::Body(bytes))
+}
+
+fn chunk(chunk: &Chunk) -> Vec<u8> {
+    body(chunk.to_xdr())
+}
+
+fn call(procedure: &Procedure, arguments: &[u8]) -> Vec<u8> {
+    let mut call = body(message(&Header::call(procedure.number, SERIAL_FIRST), arguments));
+    if procedure.takes_file() {
+        call.extend([chunk(&Chunk::Data(b"content".to_vec())), chunk(&Chunk::End)].concat());
+    }
+    call
+}
+
+fn frames() -> Seed {
+    let header = Header::call(66, SERIAL_FIRST);
+    let failure = Failure { errno: Some(Errno::ENOENT), message: "open /f: no such file".to_owned() };
+    let progress = Progress { procedure: 66, serial: SERIAL_FIRST, position: 1, total: 2 };
+    let parts = [
+        LAUNCH_WORD.to_xdr(),
+        body(message(&header, b"")),
+        frame(&Frame::Progress(progress)),
+        chunk(&Chunk::Data(b"content".to_vec())),
+        frame(&Frame::Cancel),
+        chunk(&Chunk::Cancelled),
+        body(message(&header.reply(Status::Error), &failure.to_xdr())),
+    ];
+    Seed::new("frames", "each-kind", parts.concat())
+}
+
+/// Every procedure's arguments and reply.
+fn codec() -> Vec<Seed> {
+    let all: Vec<&Procedure> = procedures::all().collect();
+    let item = |procedure: &&Procedure| {
+        let (arguments, reply) = (arguments(procedure, "/f"), value(procedure.result, "/f"));
+        let lengths = [&arguments, &reply].map(|part| u16::try_from(part.len()).expect("a value is small"));
+        let head = [&procedure.number.to_be_bytes()[..], &[0; 8], &lengths[0].to_be_bytes()].concat();
+        [head, arguments, lengths[1].to_be_bytes().to_vec(), reply].concat()
+    };
+    let seed = |some: &[&Procedure]| {
+        Seed::new("codec", format!("from-{}", some[0].name), some.iter().flat_map(item).collect())
+    };
+    all.chunks(PROCEDURES_EACH).map(seed).collect()
+}
+
+/// Every procedure, called on a file and on a directory through libguestfs's port.
+fn calls() -> Vec<Seed> {
+    let is_called =
+        |procedure: &&Procedure| procedure.name != "internal_exit" && !NOT_CALLED.contains(&procedure.name);
+    let all: Vec<&Procedure> = procedures::all().filter(is_called).collect();
+    let seed = |some: &[&Procedure]| {
+        let on = |path| some.iter().flat_map(move |procedure| call(procedure, &arguments(procedure, path)));
+        let stream = [0].into_iter().chain(on("/f")).chain(on("/d")).collect();
+        Seed::new("dispatch", format!("from-{}", some[0].name), stream)
+    };
+    all.chunks(PROCEDURES_EACH).map(seed).collect()
+}
+
+/// Every procedure of the nodes topic through its own port.
+fn node_calls() -> Seed {
+    let all = procedures::nodes::PROCEDURES.iter().filter(|procedure| !NOT_CALLED.contains(&procedure.name));
+    let stream = all.flat_map(|procedure| call(procedure, &arguments(procedure, "/f")));
+    Seed::new("dispatch", "by-node", [1].into_iter().chain(stream).collect())
+}
