@@ -7,6 +7,7 @@ mod replies;
 
 use guestfs::api::frame::{Frame, LAUNCH_WORD, Progress, write_frame};
 use guestfs::api::message::{Header, SERIAL_FIRST, Status, message};
+use guestfs::api::procedures::nodes;
 use guestfs::api::records::{Created, NodeAttributes, NodeChanges, NodeEntry, NodeRecord, Owner, Time};
 use guestfs::api::xdr::Encode;
 use guestfs::api::{Chunk, Errno, Failure, Procedure, procedures};
@@ -34,7 +35,7 @@ const PROCEDURES_EACH: usize = 16;
 
 /// Gives all seeds.
 pub fn all() -> Vec<Seed> {
-    let mut seeds = vec![frames(), node_calls()];
+    let mut seeds = vec![frames(), node_calls(), open_files()];
     seeds.extend(codec());
     seeds.extend(calls());
     seeds.extend(replies::all());
@@ -95,7 +96,8 @@ fn value(kind: &str, path: &str) -> Vec<u8> {
 }
 
 fn arguments(procedure: &Procedure, path: &str) -> Vec<u8> {
-    let in_message = procedure.arguments.iter().filter(|argument| !argument.kind.starts_with("File"));
+    let in_message =
+        procedure.arguments.iter().filter(|argument| !["FileIn", "FileOut"].contains(&argument.kind));
 
     in_message.flat_map(|argument| value(argument.kind, path)).collect()
 }
@@ -153,22 +155,62 @@ fn codec() -> Vec<Seed> {
     all.chunks(PROCEDURES_EACH).map(seed).collect()
 }
 
-/// Every procedure, called on a file and on a directory through libguestfs's port.
+/// Every procedure, called on a file and on a directory through libguestfs's port. Nothing may follow a call that gives a
+/// file, until that was sent.
 fn calls() -> Vec<Seed> {
-    let is_called =
-        |procedure: &&Procedure| procedure.name != "internal_exit" && !NOT_CALLED.contains(&procedure.name);
-    let all: Vec<&Procedure> = procedures::all().filter(is_called).collect();
+    let is_called = |name| name != "internal_exit" && !NOT_CALLED.contains(&name);
+    let all = procedures::all().filter(|procedure| is_called(procedure.name));
+    let (last, others): (Vec<&Procedure>, Vec<_>) = all.partition(|procedure| procedure.gives_file());
     let seed = |some: &[&Procedure]| {
         let on = |path| some.iter().flat_map(move |procedure| call(procedure, &arguments(procedure, path)));
-        let stream = [0].into_iter().chain(on("/f")).chain(on("/d")).collect();
-        Seed::new("dispatch", format!("from-{}", some[0].name), stream)
+        Seed::new(
+            "dispatch",
+            format!("from-{}", some[0].name),
+            [0].into_iter().chain(on("/f")).chain(on("/d")).collect(),
+        )
     };
-    all.chunks(PROCEDURES_EACH).map(seed).collect()
+    let alone = |procedure: &Procedure| {
+        let path = if procedure.name.contains("load") { "/f" } else { "/" };
+        let call = call(procedure, &arguments(procedure, path));
+        Seed::new("dispatch", procedure.name, [vec![0], call].concat())
+    };
+    let alone = last.into_iter().map(alone);
+    others.chunks(PROCEDURES_EACH).map(seed).chain(alone).collect()
 }
 
 /// Every procedure of the nodes topic through its own port.
 fn node_calls() -> Seed {
-    let all = procedures::nodes::PROCEDURES.iter().filter(|procedure| !NOT_CALLED.contains(&procedure.name));
+    let all = nodes::PROCEDURES.iter().filter(|procedure| !NOT_CALLED.contains(&procedure.name));
     let stream = all.flat_map(|procedure| call(procedure, &arguments(procedure, "/f")));
     Seed::new("dispatch", "by-node", [1].into_iter().chain(stream).collect())
+}
+
+/// A file and a directory that are found, opened, used and closed, one call behind the other.
+fn open_files() -> Seed {
+    let (file, handle) = (NodeRecord { handle: Box::from([2, 0, 0, 0, 0, 0, 0, 0, 2]), ..root() }, 1_u64);
+    let name = |name: &str| name.to_xdr();
+    let stream = [
+        by_name("node_lookup", &[root().to_xdr(), name("f")]),
+        by_name("node_open", &[file.to_xdr(), nodes::open_flags::READ_WRITE.to_xdr()]),
+        by_name("node_write", &[handle.to_xdr(), 5_u64.to_xdr(), b"written".to_vec().to_xdr()]),
+        by_name("node_read", &[handle.to_xdr(), 0_u64.to_xdr(), 4096_u32.to_xdr()]),
+        by_name("node_fsync", &[handle.to_xdr(), true.to_xdr()]),
+        by_name("node_fallocate", &[handle.to_xdr(), 3_u32.to_xdr(), 0_u64.to_xdr(), 4096_u64.to_xdr()]),
+        by_name("node_lseek", &[handle.to_xdr(), 0_u64.to_xdr(), 3_u32.to_xdr()]),
+        by_name("node_setattr", &[file.to_xdr(), Some(handle).to_xdr(), value("NodeChanges", "")]),
+        by_name("node_rename", &[root().to_xdr(), name("f"), root().to_xdr(), name("g"), 1_u32.to_xdr()]),
+        by_name("node_link", &[file.to_xdr(), root().to_xdr(), name("h")]),
+        by_name("node_unlink", &[root().to_xdr(), name("g")]),
+        by_name("node_release", &[handle.to_xdr()]),
+        by_name("node_opendir", &[root().to_xdr()]),
+        by_name("node_readdir", &[2_u64.to_xdr(), 0_u64.to_xdr(), 4096_u32.to_xdr()]),
+        by_name("node_release", &[2_u64.to_xdr()]),
+        by_name("node_forget", &[vec![file].to_xdr()]),
+    ];
+    Seed::new("dispatch", "open-file", [vec![0], stream.concat()].concat())
+}
+
+fn by_name(name: &str, arguments: &[Vec<u8>]) -> Vec<u8> {
+    let procedure = procedures::all().find(|procedure| procedure.name == name);
+    call(procedure.unwrap_or_else(|| panic!("there is no procedure {name}")), &arguments.concat())
 }
