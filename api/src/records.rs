@@ -1,10 +1,14 @@
 //! Records that procedures take and return, field by field as on the wire.
 
 use crate::values::{ByteString, FileName};
+mod inspection;
 mod maps;
 
 use crate::xdr::{Decode, DecodeError, Decoder, Encode, Encoder, record};
 
+pub use self::inspection::{
+    Drive, FoundFilesystem, GuestMount, Inspection, Medium, OperatingSystem, Version, WindowsParts,
+};
 pub use self::maps::{FileExtent, FileMap, NodeMap, WhyUnknown};
 
 /// The longest handle of a [`NodeRecord`], in bytes: the kernel's MAX_HANDLE_SZ and a tag.

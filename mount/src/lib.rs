@@ -17,6 +17,7 @@ pub mod guest;
 pub mod helper;
 pub mod holders;
 pub mod inodes;
+pub mod inspection;
 pub mod interrupts;
 pub mod links;
 pub mod mount_options;

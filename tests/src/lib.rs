@@ -8,6 +8,8 @@ pub mod compare;
 pub mod crash;
 pub mod disk;
 pub mod fuzz;
+pub mod guest_tree;
+pub mod hive;
 pub mod loop_device;
 pub mod machine;
 pub mod mirror;

@@ -8,7 +8,7 @@ mod secret;
 
 pub use byte_string::ByteString;
 pub use device::{DeviceName, DeviceOrPath, Mountable, MountableOrPath};
-pub use operating_system::{Distro, OsType, PackageFormat, PackageManagement};
+pub use operating_system::{Distro, FilesystemRole, OsType, PackageFormat, PackageManagement};
 pub use path::{FileName, GuestPath, ValueError};
 pub use secret::Secret;
 

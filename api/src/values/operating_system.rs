@@ -161,6 +161,16 @@ words! {
     }
 }
 
+words! {
+    /// What a file system is good for in an operating system.
+    pub enum FilesystemRole ("role of a file system") {
+        Root = "root",
+        Usr = "usr",
+        Swap = "swap",
+        Other = "other",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 //! Reading the text is `text`'s business, translating the guest's device names `devices`'s; what only a look at the disks
 //! can tell is asked through [`Devices`].
 
+use guestfs_api::records::GuestMount;
 use guestfs_api::values::{GuestPath, Mountable, OsType};
 
 mod devices;
@@ -47,15 +48,6 @@ pub struct GuestMounts {
     pub notes: Vec<String>,
 }
 
-/// A file system that a guest uses.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GuestMount {
-    /// The file system, in the names of this appliance.
-    pub mountable: Mountable,
-    /// Where it is mounted; `None` for swap space and the like.
-    pub mountpoint: Option<GuestPath>,
-}
-
 /// Reads the tables of a guest. Each that is larger than [`TABLE_BYTES_MAX`] counts as empty, with a note.
 pub fn guest_mounts(tables: Tables<'_>, system: System<'_>, devices: &impl Devices) -> GuestMounts {
     let mut mounts = GuestMounts::default();
@@ -88,7 +80,10 @@ impl GuestMounts {
         if devices::is_removable(&entry.spec) {
             return;
         }
-        let mountpoint = GuestPath::new(&entry.mountpoint).ok().map(|path| plain_path(&path));
+        let mountpoint = match mountpoint_of(entry) {
+            Ok(mountpoint) => mountpoint,
+            Err(reason) => return self.note(format!("{}: {reason}", described(entry))),
+        };
         if mountpoint.as_ref().is_some_and(is_skipped) {
             return;
         }
@@ -130,6 +125,18 @@ impl GuestMounts {
             self.notes.push(note);
         }
     }
+}
+
+/// Gives where an entry is mounted; `None` where that is no path, as for swap space.
+fn mountpoint_of(entry: &Entry) -> Result<Option<GuestPath>, &'static str> {
+    if !entry.mountpoint.starts_with(b"/") {
+        return Ok(None);
+    }
+    let path = GuestPath::new(&entry.mountpoint).map_err(|error| error.reason())?;
+    if path.as_bytes().split(|byte| *byte == b'/').any(|name| name == b"..") {
+        return Err("the mount point has .. in it");
+    }
+    Ok(Some(plain_path(&path)))
 }
 
 /// Names an entry to a person.

@@ -307,6 +307,14 @@ fn names_that_leave_dev_are_refused() {
 }
 
 #[test]
+fn mount_points_that_are_no_plain_paths_are_refused() {
+    let fstab = "/dev/sda1 /a/../../b ext4\n/dev/sda2 /a\\000 ext4\n/dev/sda3 /.../a. ext4\n";
+    let tables = Tables { fstab: fstab.as_bytes(), ..Tables::default() };
+    let mounts = mounts_of(tables, OsType::Linux, &Machine::default());
+    assert_eq!((lines(&mounts), mounts.notes.len()), (vec!["/dev/sda3 /.../a.".to_owned()], 2));
+}
+
+#[test]
 fn values_in_quotes_lose_them() {
     let machine = Machine::default();
     linux("UUID=\"1-2\" /a ext4\nLABEL='x' /b ext4\nLABEL=\"y /c ext4\n", &machine);

@@ -1,0 +1,3 @@
+//! Shows what inspection found: in the forms that `guestinspect` prints.
+
+pub mod json;

@@ -1,0 +1,4 @@
+//! Inspection: what is found on disks, and how it is shown.
+
+mod registry;
+mod trees;
