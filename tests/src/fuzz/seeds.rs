@@ -155,27 +155,28 @@ fn codec() -> Vec<Seed> {
     all.chunks(PROCEDURES_EACH).map(seed).collect()
 }
 
-/// Every procedure, called on a file and on a directory through libguestfs's port. Nothing may follow a call that gives a
-/// file, until that was sent.
+/// What the calls by path are made on, each kind that `dispatch` has in its guest: a file, a directory, a link that leads
+/// outside, one that leads to itself, a FIFO.
+const PATHS: [(&str, &str); 5] =
+    [("file", "/f"), ("directory", "/d"), ("link-outside", "/d/l"), ("link-to-itself", "/n"), ("fifo", "/p")];
+
+/// Every procedure, called on each kind of path through libguestfs's port. Nothing may follow a call that gives a file
+/// until that was sent.
 fn calls() -> Vec<Seed> {
     let is_called = |name| name != "internal_exit" && !NOT_CALLED.contains(&name);
     let all = procedures::all().filter(|procedure| is_called(procedure.name));
     let (last, others): (Vec<&Procedure>, Vec<_>) = all.partition(|procedure| procedure.gives_file());
-    let seed = |some: &[&Procedure]| {
-        let on = |path| some.iter().flat_map(move |procedure| call(procedure, &arguments(procedure, path)));
-        Seed::new(
-            "dispatch",
-            format!("from-{}", some[0].name),
-            [0].into_iter().chain(on("/f")).chain(on("/d")).collect(),
-        )
-    };
-    let alone = |procedure: &Procedure| {
-        let path = if procedure.name.contains("load") { "/f" } else { "/" };
-        let call = call(procedure, &arguments(procedure, path));
-        Seed::new("dispatch", procedure.name, [vec![0], call].concat())
-    };
-    let alone = last.into_iter().map(alone);
-    others.chunks(PROCEDURES_EACH).map(seed).chain(alone).collect()
+    let mut seeds = Vec::new();
+    for (kind, path) in PATHS {
+        let seed = |name: &str, some: &[&Procedure]| {
+            let calls = some.iter().flat_map(|procedure| call(procedure, &arguments(procedure, path)));
+            Seed::new("dispatch", format!("{name}-{kind}"), [0].into_iter().chain(calls).collect())
+        };
+        seeds
+            .extend(others.chunks(PROCEDURES_EACH).map(|some| seed(&format!("from-{}", some[0].name), some)));
+        seeds.extend(last.iter().map(|procedure| seed(procedure.name, &[procedure])));
+    }
+    seeds
 }
 
 /// Every procedure of the nodes topic through its own port.

@@ -9,10 +9,12 @@ use super::Seed;
 const CLUSTER_BITS: u32 = 9;
 const CLUSTER: u64 = 1 << CLUSTER_BITS;
 
-/// Where things are in these images: the header, the first-level table, a second-level table, two clusters of the disk.
+/// Where things are in these images behind the header: the first-level table, a second-level table, two clusters of the
+/// disk, the table of reference counts, which are all 0.
 const L1_PLACE: u64 = CLUSTER;
 const L2_PLACE: u64 = 2 * CLUSTER;
 const DATA_PLACE: u64 = 3 * CLUSTER;
+const COUNTS_PLACE: u64 = 5 * CLUSTER;
 
 /// Flags of table entries: nothing else uses the cluster; it is compressed; it is zeros (version 3).
 const USED_ONCE: u64 = 1 << 63;
@@ -21,13 +23,15 @@ const ZEROS: u64 = 1;
 
 /// Makes an image of a disk of 64 clusters, all of which one second-level table covers.
 fn image(version: u32, l2: [u64; 4]) -> Vec<u8> {
-    let mut bytes = vec![0; 5 * 512];
+    let mut bytes = vec![0; 6 * 512];
     put(&mut bytes, 0, b"QFI\xfb");
     put(&mut bytes, 4, &version.to_be_bytes());
     put(&mut bytes, 20, &CLUSTER_BITS.to_be_bytes());
     put(&mut bytes, 24, &(64 * CLUSTER).to_be_bytes());
     put(&mut bytes, 36, &1_u32.to_be_bytes());
     put(&mut bytes, 40, &L1_PLACE.to_be_bytes());
+    put(&mut bytes, 48, &COUNTS_PLACE.to_be_bytes());
+    put(&mut bytes, 56, &1_u32.to_be_bytes());
     if version == 3 {
         // Reference counts of 16 bits; the header's length.
         put(&mut bytes, 96, &4_u32.to_be_bytes());
@@ -37,7 +41,7 @@ fn image(version: u32, l2: [u64; 4]) -> Vec<u8> {
     for (place, entry) in (1024..).step_by(8).zip(l2) {
         put(&mut bytes, place, &entry.to_be_bytes());
     }
-    bytes[3 * 512..].fill(b'x');
+    bytes[3 * 512..5 * 512].fill(b'x');
     bytes
 }
 
