@@ -54,6 +54,11 @@ fn qcow2() {
 }
 
 #[test]
+fn fstab() {
+    replay("fstab");
+}
+
+#[test]
 fn every_target_has_a_program() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/Cargo.toml");
     let manifest = fs::read_to_string(manifest).unwrap();

@@ -74,6 +74,19 @@ impl Mountable {
         Ok(Mountable::Subvolume { device, subvolume: subvolume.to_vec() })
     }
 
+    /// Names a subvolume by its path, which may begin with a slash.
+    ///
+    /// # Errors
+    /// Fails when its text would be another's: when no path is given, or the device has a name that the text cannot hold.
+    pub fn subvolume(device: DeviceName, path: &[u8]) -> Result<Mountable, ValueError> {
+        let subvolume = path.strip_prefix(b"/").unwrap_or(path).to_vec();
+        let mountable = Mountable::Subvolume { device, subvolume };
+        match Mountable::new(&mountable.to_bytes())? == mountable {
+            true => Ok(mountable),
+            false => Err(ValueError::SubvolumeOfOddDevice),
+        }
+    }
+
     /// Gives the device that holds the file system.
     pub fn device(&self) -> &DeviceName {
         match self {
@@ -291,6 +304,22 @@ mod tests {
         }
         assert_eq!(subvolume("btrfsvol:/dev/sda1/ro\0ot"), Err(ValueError::HoldsNul));
         assert_eq!(subvolume("btrfsvol:/dev/s\0da1/lv/root"), Err(ValueError::HoldsNul));
+    }
+
+    #[test]
+    fn a_subvolume_is_named_only_where_its_text_can_be_read_again() {
+        let named = |device: &str, path: &str| {
+            let mountable = Mountable::subvolume(DeviceName::try_from(device).unwrap(), path.as_bytes())?;
+            Ok(mountable.to_string())
+        };
+        assert_eq!(named("/dev/sda1", "/a/b"), Ok("btrfsvol:/dev/sda1/a/b".to_owned()));
+        assert_eq!(named("/dev/group/volume", "a"), Ok("btrfsvol:/dev/group/volume/a".to_owned()));
+        assert_eq!(named("/dev/sda1", "/"), Err(ValueError::SubvolumeMissing));
+        assert_eq!(named("/dev/sda1", "a\0"), Err(ValueError::HoldsNul));
+        assert_eq!(named("/dev/odd", "a"), Err(ValueError::SubvolumeMissing));
+        for device in ["/dev/odd", "/dev/sda/volume", "/dev/disk/by-id/odd"] {
+            assert_eq!(named(device, "a/b"), Err(ValueError::SubvolumeOfOddDevice), "{device}");
+        }
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub enum ValueError {
     DeviceNotUnderDev,
     /// A `btrfsvol:` text has both a device and a subvolume.
     SubvolumeMissing,
+    /// A device whose name has one part too many or too few cannot be told from the subvolume behind it.
+    SubvolumeOfOddDevice,
 }
 
 impl ValueError {
@@ -38,6 +40,9 @@ impl ValueError {
             ValueError::HoldsNul => "text must not hold a NUL byte",
             ValueError::DeviceNotUnderDev => "device name must start with /dev/ and stay below it",
             ValueError::SubvolumeMissing => "btrfs subvolume must be btrfsvol:/dev/DEVICE/SUBVOLUME",
+            ValueError::SubvolumeOfOddDevice => {
+                "btrfs subvolumes are named below /dev/DISK or /dev/GROUP/VOLUME only"
+            }
         }
     }
 }

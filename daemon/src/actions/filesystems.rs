@@ -226,9 +226,14 @@ impl Server {
             .list
             .into_iter()
             .filter(|subvolume| i64::try_from(subvolume.btrfssubvolume_id) != Ok(subvolumes.default));
-        let mountable =
-            |path: ByteString| Mountable::Subvolume { device: device.clone(), subvolume: path.into_bytes() };
-        others.map(|subvolume| mountable(subvolume.btrfssubvolume_path)).collect()
+        let mountable = |path: ByteString| match Mountable::subvolume(device.clone(), path.as_bytes()) {
+            Ok(mountable) => Some(mountable),
+            Err(error) => {
+                log::warn!("list_filesystems: subvolume {path} of {device}: {error}");
+                None
+            }
+        };
+        others.filter_map(|subvolume| mountable(subvolume.btrfssubvolume_path)).collect()
     }
 }
 

@@ -4,7 +4,7 @@
 //! can tell is asked through [`Devices`].
 
 use guestfs_api::records::GuestMount;
-use guestfs_api::values::{GuestPath, Mountable, OsType};
+use guestfs_api::values::{GuestPath, Mountable, OsType, ValueError};
 
 mod devices;
 pub mod text;
@@ -92,7 +92,10 @@ impl GuestMounts {
             system.root.clone()
         } else {
             match devices::find(&entry.spec, system.kind, known, devices) {
-                Ok(Some(device)) => with_subvolume(device, entry),
+                Ok(Some(device)) => match with_subvolume(device, entry) {
+                    Ok(mountable) => mountable,
+                    Err(error) => return self.note(format!("{}: {error}", described(entry))),
+                },
                 Ok(None) => return,
                 Err(reason) => return self.note(format!("{}: {reason}", described(entry))),
             }
@@ -154,13 +157,12 @@ fn is_skipped(path: &GuestPath) -> bool {
 
 /// Gives the subvolume that the options of a btrfs name. The file system's top has no name to mount it by: it is the
 /// device itself, as when no subvolume is named.
-fn with_subvolume(mountable: Mountable, entry: &Entry) -> Mountable {
-    let Mountable::Device(device) = mountable else { return mountable };
+fn with_subvolume(mountable: Mountable, entry: &Entry) -> Result<Mountable, ValueError> {
+    let Mountable::Device(device) = mountable else { return Ok(mountable) };
     let named = entry.option("subvol").filter(|_| entry.kind == b"btrfs");
-    let path = named.map(|path| path.strip_prefix(b"/").unwrap_or(path)).filter(|path| !path.is_empty());
-    match path {
-        Some(path) if !path.contains(&0) => Mountable::Subvolume { device, subvolume: path.to_vec() },
-        _ => Mountable::Device(device),
+    match named.filter(|path| !matches!(*path, b"" | b"/")) {
+        Some(path) => Mountable::subvolume(device, path),
+        None => Ok(Mountable::Device(device)),
     }
 }
 

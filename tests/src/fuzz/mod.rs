@@ -7,6 +7,7 @@ pub mod codec;
 pub mod dispatch;
 pub mod extents;
 pub mod frames;
+pub mod fstab;
 mod input;
 pub mod qcow2;
 pub mod replies;
@@ -25,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     ("replies", replies::run),
     ("extents", extents::run),
     ("qcow2", qcow2::run),
+    ("fstab", fstab::run),
 ];
 
 /// Gives the folder with a target's corpus.

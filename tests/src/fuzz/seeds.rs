@@ -4,6 +4,7 @@
 
 mod images;
 mod replies;
+mod tables;
 
 use guestfs::api::frame::{Frame, LAUNCH_WORD, Progress, write_frame};
 use guestfs::api::message::{Header, SERIAL_FIRST, Status, message};
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Seed> {
     seeds.extend(replies::all());
     seeds.extend(images::extents());
     seeds.extend(images::qcow2());
+    seeds.extend(tables::all());
     seeds
 }
 

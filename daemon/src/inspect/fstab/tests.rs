@@ -113,6 +113,17 @@ fn what_is_not_there_is_left_out_with_a_note() {
     assert_eq!(mounts.notes.len(), 2);
 }
 
+/// The library could not read the answer: no text names such a subvolume.
+#[test]
+fn a_subvolume_of_a_device_with_an_odd_name_is_left_out_with_a_note() {
+    let fstab = b"/dev/odd /a btrfs subvol=top\n/dev/sda1 /b btrfs subvol=top\n";
+    let tables = Tables { fstab, ..Tables::default() };
+    let mounts = mounts_of(tables, OsType::Linux, &Machine::default());
+    assert_eq!(lines(&mounts), ["btrfsvol:/dev/sda1/top /b"]);
+    assert_eq!(mounts.notes.len(), 1);
+    assert!(mounts.notes[0].starts_with("/etc/fstab: /dev/odd on /a: "), "{}", mounts.notes[0]);
+}
+
 #[test]
 fn mount_points_of_the_kernel_and_of_removable_media_are_skipped() {
     for mountpoint in [
