@@ -10,6 +10,7 @@ pub mod frames;
 pub mod fstab;
 mod input;
 pub mod qcow2;
+pub mod qemu;
 pub mod replies;
 pub mod seeds;
 
