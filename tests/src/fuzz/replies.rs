@@ -13,13 +13,16 @@ use guestfs::api::procedures::nodes::{Nodes, open_flags};
 use guestfs::api::procedures::transfers::Transfers;
 use guestfs::api::values::{DeviceOrPath, FileName, GuestPath};
 use guestfs::api::{FileIn, FileOut, Remote};
-use guestfs::{CacheSettings, CachedNodes, Connection, EventHandler, NodesConnection};
+use guestfs::{
+    CacheSettings, CachedNodes, Connection, EventHandler, NodesConnection, SLOT_BYTES, Window, WindowNodes,
+};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 /// The most bytes of an input that are sent: they fit into a socket's buffer, so that nobody has to read meanwhile.
 const STREAM_BYTES_MAX: usize = 64 << 10;
 /// How long the launch word may take; the stream has ended long before.
 const LAUNCH_TIME: Duration = Duration::from_secs(20);
-/// How much a listing may bring, in bytes.
+/// How much a listing or a read may bring, in bytes: enough for the window.
 const LISTING_BYTES: u32 = 4096;
 /// A cache that keeps what it is told, within a bound that a listing can reach.
 const CACHE: CacheSettings =
@@ -32,11 +35,12 @@ pub fn run(bytes: &[u8]) {
     theirs.write_all(&stream[..stream.len().min(STREAM_BYTES_MAX)]).expect("it fits into the buffer");
     // Nothing more comes. What the calls send is small and stays in the buffer of this end.
     theirs.shutdown(Shutdown::Write).expect("the socket is open");
-    match reader % 4 {
+    match reader % 5 {
         0 => call(ours),
         1 => transfer(ours),
         2 => call_nodes(&nodes(ours)),
-        _ => call_nodes(&CachedNodes::new(nodes(ours), CACHE)),
+        3 => call_nodes(&CachedNodes::new(nodes(ours), CACHE)),
+        _ => call_nodes(&WindowNodes::new(nodes(ours), Some(window()))),
     }
 }
 
@@ -71,6 +75,12 @@ fn connected(stream: UnixStream) -> Remote<Connection> {
 fn nodes(stream: UnixStream) -> Remote<Arc<NodesConnection>> {
     let connection = NodesConnection::new(stream, false, EventHandler::default());
     Remote(Arc::new(connection.expect("the socket is open")))
+}
+
+fn window() -> Window {
+    let memory = memfd_create("window", MemfdFlags::CLOEXEC).expect("memory for the window");
+    rustix::fs::ftruncate(&memory, SLOT_BYTES.into()).expect("memory for the window");
+    Window::map(memory, SLOT_BYTES.into()).expect("the window holds a slot")
 }
 
 /// Walks from the root down the first directory that the daemon tells of, as a mount would.

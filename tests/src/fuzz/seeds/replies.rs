@@ -49,8 +49,10 @@ pub fn all() -> Vec<Seed> {
     vec![
         seed("calls", calls()),
         seed("transfers", transfers()),
-        seed("nodes", nodes(2)),
+        seed("nodes", nodes(2, "node_read", &b"content".to_vec())),
         seed("cache", cached()),
+        seed("window", nodes(4, "node_read_window", &7_u32)),
+        seed("window-too-full", nodes(4, "node_read_window", &u32::MAX)),
     ]
 }
 
@@ -88,7 +90,8 @@ fn listing() -> DirectoryListing {
     DirectoryListing { entries: vec![entry("d", 1), entry("e", 2)], handle: Some(3) }
 }
 
-fn nodes(reader: u8) -> Answers {
+/// What every reader of nodes asks for, with this answer to a read.
+fn nodes(reader: u8, read: &str, content: &impl Encode) -> Answers {
     let page = DirectoryPage { entries: listing().entries };
     Answers::to(reader)
         .ok("node_root", &directory())
@@ -98,7 +101,7 @@ fn nodes(reader: u8) -> Answers {
         .ok("node_listxattr", &vec!["user.x"])
         .ok("node_list", &vec![listing()])
         .ok("node_open", &7_u64)
-        .ok("node_read", &b"content".to_vec())
+        .ok(read, content)
         .failed("node_lookup")
         .ok("node_getattr", &directory().attributes)
         .ok("node_maps", &vec![NodeMap::Unknown(WhyUnknown::NotAFile)])
