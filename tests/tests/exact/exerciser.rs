@@ -111,7 +111,8 @@ fn fio(folder: &Path, is_verifying_only: bool) {
         "--do_verify=1",
         "--randseed=7",
     ]);
-    command.args(["--allrandrepeat=1", "--fallocate=none", "--minimal"]);
+    // Nothing of it is left in the folder of the test.
+    command.args(["--allrandrepeat=1", "--fallocate=none", "--minimal", "--verify_state_save=0"]);
     command.arg(if is_verifying_only { "--verify_only=1" } else { "--verify_only=0" });
     succeed(command.arg("--directory").arg(folder));
 }
