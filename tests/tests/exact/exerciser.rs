@@ -40,7 +40,7 @@ const OPERATIONS: u32 = 4_000;
 /// How many operations one run of the long form does.
 const SOAK_OPERATIONS: u32 = 100_000;
 /// How long the long form goes on, in minutes, when `GUESTFS_SOAK_FSX_MINUTES` does not say.
-const SOAK_MINUTES: u64 = 60;
+const SOAK_MINUTES: u32 = 60;
 /// How long an exerciser may take to start, and then for each operation: some ten times what it takes.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
 const OPERATION_TIME_MAX: Duration = Duration::from_millis(20);
@@ -85,16 +85,21 @@ fn what_is_read_is_what_was_written_on_xfs() {
     exercise(XFS, [3, 4], OPERATIONS);
 }
 
-/// Goes on with new seeds, on ext4 and XFS in turn, and prints how much was done. The first failure ends it.
+/// Goes on with new seeds from GUESTFS_SOAK_FIRST_SEED (1000) on, on ext4 and XFS in turn, and prints how much was done.
+/// The first failure ends it.
 #[test]
 #[ignore = "takes an hour; scripts/soak runs it"]
 fn soak_fsx() {
-    let minutes = std::env::var("GUESTFS_SOAK_FSX_MINUTES").ok().map(|text| text.parse().unwrap());
-    let end = Instant::now() + Duration::from_secs(60 * minutes.unwrap_or(SOAK_MINUTES));
+    let number_from = |variable, otherwise: u32| {
+        std::env::var(variable).map_or(otherwise, |text| text.parse().expect("the variable is a number"))
+    };
+    let minutes = number_from("GUESTFS_SOAK_FSX_MINUTES", SOAK_MINUTES);
+    let end = Instant::now() + Duration::from_secs(60) * minutes;
+    let first = number_from("GUESTFS_SOAK_FIRST_SEED", 1000);
     let mut runs = 0;
     while Instant::now() < end {
-        let seed = 1000 + runs;
-        exercise([EXT4, XFS][runs as usize / 2 % 2], [seed, seed + 1], SOAK_OPERATIONS);
+        let seed = first + runs;
+        exercise([EXT4, XFS][seed as usize / 2 % 2], [seed, seed + 1], SOAK_OPERATIONS);
         runs += 2;
         println!("fsx: {runs} runs of {SOAK_OPERATIONS} operations, no failures, last seed {}", seed + 1);
     }
