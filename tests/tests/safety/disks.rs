@@ -1,5 +1,5 @@
-//! Disks with flipped bytes where file systems and image formats keep what they are: mounted, walked, read wholly and
-//! unmounted, each within a deadline and without anything left. Errors are what is expected; so is a VM that ends.
+//! Disks with flipped bytes where file systems and image formats keep what they are: mounted, walked, read wholly, some
+//! written to, and unmounted, each within a deadline and without anything left. Errors are what is expected; so is a VM that ends.
 //!
 //! The environment's GUESTFS_SOAK_DISKS says how many, from number GUESTFS_SOAK_FIRST_DISK on; a failed one is told by its
 //! number, which makes it again.
@@ -17,10 +17,16 @@ use guestfs_tests::mounted::{Mounted, guestmount, mountpoint};
 use guestfs_tests::programs::{is_installed, is_root, program, skip};
 use guestfs_tests::remains::{assert_nothing_left, is_mountpoint};
 
-/// How many disks are tried where nobody says.
-const DISKS: u64 = 10;
-/// How long it may take to walk through a disk and to read it, in seconds.
+/// How many disks are tried where nobody says: one with each kind of damage.
+const DISKS: u64 = 11;
+/// How long it may take to walk through a disk and to read it, or to write to it, in seconds.
 const WALK_SECONDS: &str = "120";
+
+/// One disk of so many is mounted to be written: not a divisor of the number of kinds of damage, so that each has its turn.
+const WRITTEN_EVERY: u64 = 3;
+/// What is written then; each part may fail.
+const WRITES: &str = "mkdir new; head -c 300000 /dev/zero >new/file; sync new/file; mv new/file 'folder 1'; \
+                      rm -rf 'folder 2'; echo more >>'folder 3/file 5'; sync .";
 
 /// Which bytes are flipped: how many, within which part of the image.
 struct Damage {
@@ -49,7 +55,9 @@ const XFS: Maker = Maker::Host(&["-q", "-f"]);
 const BTRFS: Maker = Maker::Host(&["-q", "-f"]);
 
 /// File systems begin at 1 MiB.
-const DAMAGES: [Damage; 10] = [
+const DAMAGES: [Damage; 11] = [
+    // The table of partitions.
+    damage("raw", "ext4", EXT4, 16, (440, 512), 1),
     // Superblock and group descriptors.
     damage("raw", "ext4", EXT4, 16, (MIB + 1024, MIB + 4096), 2),
     // Bitmaps, inodes, directories.
@@ -152,16 +160,18 @@ fn survives(number: u64, damage: &Damage, image: &Path) -> bool {
     }
     let mountpoint = mountpoint();
     let format = format!("--format={}", damage.format);
-    let arguments = [&format, "-a", copy.to_str().unwrap(), "-m", "/dev/sda1", "--ro"];
+    let access = if number % WRITTEN_EVERY == 0 { "--rw" } else { "--ro" };
+    let arguments = [&format, "-a", copy.to_str().unwrap(), "-m", "/dev/sda1", access];
     let outcome = run(guestmount(arguments).arg(mountpoint.path()));
     let is_mounted = is_mountpoint(mountpoint.path());
     assert_eq!(outcome.status.success(), is_mounted, "disk {number}: {outcome:?}");
     if is_mounted {
-        let mut walk = Command::new("timeout");
-        walk.args(["--signal=KILL", WALK_SECONDS, "find"]).arg(mountpoint.path());
-        let read = ["-printf", "%s %t %l\n", "-type", "f", "-size", "-10M", "-exec", "cat", "{}", "+"];
-        let walked = run(walk.args(read));
-        assert!(walked.code() >= 0 && walked.code() < 124, "disk {number}: the walk took too long");
+        let walk =
+            ["find", ".", "-printf", "%s %t %l\n", "-type", "f", "-size", "-10M", "-exec", "cat", "{}", "+"];
+        assert!(ends(mountpoint.path(), &walk), "disk {number}: the walk took too long");
+        if access == "--rw" {
+            assert!(ends(mountpoint.path(), &["sh", "-c", WRITES]), "disk {number}: writing took too long");
+        }
         // It says so when the VM has died; it never hangs, and takes the mount away.
         let outcome = run(Command::new(program("guestunmount")).arg(mountpoint.path()));
         assert!(!is_mountpoint(mountpoint.path()), "disk {number}: {outcome:?}");
@@ -171,6 +181,13 @@ fn survives(number: u64, damage: &Damage, image: &Path) -> bool {
     }
     assert_nothing_left(&copy, mountpoint.path());
     is_mounted
+}
+
+/// Runs a command in a folder; says whether it ended in time. How it ended does not matter.
+fn ends(folder: &Path, command: &[&str]) -> bool {
+    let mut limited = Command::new("timeout");
+    let outcome = run(limited.current_dir(folder).args(["--signal=KILL", WALK_SECONDS]).args(command));
+    (0..124).contains(&outcome.code())
 }
 
 #[test]
