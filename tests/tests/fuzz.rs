@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use guestfs_tests::fuzz::{TARGETS, corpus, qemu, seeds};
-use guestfs_tests::numbers::Numbers;
+use guestfs_tests::fuzz::{TARGETS, cache, corpus, qemu, seeds};
+use guestfs_tests::numbers::{Numbers, content};
 use guestfs_tests::programs::{is_installed, skip};
 use tempfile::NamedTempFile;
 
@@ -59,6 +59,19 @@ fn qcow2() {
 #[test]
 fn fstab() {
     replay("fstab");
+}
+
+/// How many sequences of steps are made up.
+const SEQUENCES: u64 = 1_000;
+
+#[test]
+fn cache() {
+    replay("cache");
+    for number in 0..SEQUENCES {
+        let steps = usize::try_from(4 + number % 40).unwrap();
+        println!("sequence {number} of {steps} steps");
+        cache::run(&content(number + 1, 1 + 5 * steps));
+    }
 }
 
 /// How many images are damaged and compared where nobody says.

@@ -3,6 +3,7 @@
 //! `fuzz/` runs the bodies under libFuzzer (`make fuzz`), the tests run them over the corpus, `fuzz/corpus/<target>/`.
 //! Seeds there are made by [`seeds`]; files that are none are inputs that once broke something.
 
+pub mod cache;
 pub mod codec;
 pub mod dispatch;
 pub mod extents;
@@ -28,6 +29,7 @@ pub const TARGETS: &[Target] = &[
     ("extents", extents::run),
     ("qcow2", qcow2::run),
     ("fstab", fstab::run),
+    ("cache", cache::run),
 ];
 
 /// Gives the folder with a target's corpus.

@@ -4,6 +4,7 @@
 
 mod images;
 mod replies;
+mod steps;
 mod tables;
 
 use guestfs::api::frame::{Frame, LAUNCH_WORD, Progress, write_frame};
@@ -43,6 +44,7 @@ pub fn all() -> Vec<Seed> {
     seeds.extend(images::extents());
     seeds.extend(images::qcow2());
     seeds.extend(tables::all());
+    seeds.extend(steps::all());
     seeds
 }
 
