@@ -9,7 +9,7 @@ pub mod daemon_binary;
 pub mod environment;
 pub mod locate;
 pub mod place;
-mod programs;
+pub mod programs;
 pub mod progress;
 pub mod snapshot;
 pub mod vm;

@@ -19,7 +19,7 @@ const OUTPUT_MAX: u64 = 16 << 20;
 /// How many of the last lines of standard error an error message repeats.
 const ERROR_LINES_MAX: usize = 4;
 
-/// The package of each program the build runs, for the message when it is not installed.
+/// The package of each program that is run, for the message when it is not installed.
 const PACKAGE_OF_PROGRAM: &[(&str, &str)] = &[
     ("apt-cache", "apt"),
     ("apt-get", "apt"),
@@ -28,6 +28,7 @@ const PACKAGE_OF_PROGRAM: &[(&str, &str)] = &[
     ("lz4", "lz4"),
     ("qemu-img", "qemu-utils"),
     ("tar", "tar"),
+    ("virsh", "libvirt-clients"),
     ("xz", "xz-utils"),
     ("zstd", "zstd"),
 ];

@@ -270,9 +270,10 @@ fn direct_image(drive: &Drive) -> Option<Image> {
     if drive.access != Access::ReadOnly {
         return None;
     }
-    let opened = drive
-        .format()
-        .map_err(|error| error.to_string())
-        .and_then(|format| Image::open(&drive.path, format).map_err(|error| error.to_string()));
-    opened.inspect_err(|reason| log::debug!("{}: not read directly: {reason}", drive.path.display())).ok()
+    let path = drive.location.path()?;
+    let opened = drive.local_format().map_err(|error| error.to_string()).and_then(|format| {
+        let format = format.ok_or("it is on another machine")?;
+        Image::open(path, format).map_err(|error| error.to_string())
+    });
+    opened.inspect_err(|reason| log::debug!("{}: not read directly: {reason}", path.display())).ok()
 }

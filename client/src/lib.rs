@@ -13,6 +13,7 @@ mod error;
 mod events;
 mod handle;
 mod launch;
+pub mod libvirt;
 mod nodes_connection;
 mod nodes_replies;
 mod recovery;

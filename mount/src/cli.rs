@@ -8,19 +8,19 @@ mod arguments;
 mod tests;
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use guestfs::appliance::vm::Drive;
+use guestfs::appliance::vm::{Drive, Location, RemoteError};
+use guestfs::libvirt::Libvirt;
 use thiserror::Error;
 
 use self::arguments::{Arguments, Given, option_names};
 use crate::config::Config;
 use crate::mount_options::{self, MountOptionError, MountOptions};
-use crate::request::{Access, Direct, GuestMount, GuestMountError, MountRequest, ReadySignals};
+use crate::request::{Access, Direct, GivenDrives, GuestMount, GuestMountError, MountRequest, ReadySignals};
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum CliError {
     /// The option was removed from the original.
     #[error("--live: a running guest cannot be mounted; shut it down, or copy its disk and mount the copy")]
     Live,
-    /// No `-a`.
+    /// Neither `-a` nor `-d`.
     #[error("no disk image given; add one with -a, as in: guestmount -a disk.qcow2 -m /dev/sda1 /mnt")]
     NoDrive,
     /// No `-m`.
@@ -84,6 +84,9 @@ pub enum CliError {
     /// A `-m` that is not understood.
     #[error(transparent)]
     GuestMount(#[from] GuestMountError),
+    /// A URI that is not understood.
+    #[error("-a {0}")]
+    Remote(#[from] RemoteError),
     /// A `-o` that is not understood.
     #[error(transparent)]
     MountOption(#[from] MountOptionError),
@@ -113,12 +116,8 @@ const CACHE_LIFETIME_READ_ONLY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What to do instead of options that need to look into the guest's operating system.
 const NAME_THE_FILESYSTEM: &str =
     "name the filesystem with -m, for example -m /dev/sda1 (one that does not exist shows those that do)";
-/// What to do instead of options that ask libvirt.
-const NAME_THE_IMAGE: &str = "give the domain's disk images with -a (virsh domblklist shows them)";
 /// What to do instead of options that decrypt.
 const DECRYPT_FIRST: &str = "mount a filesystem that is not encrypted, with -m";
-/// What to do instead of an image that is not a file.
-const COPY_FIRST: &str = "give a local image file or block device (qemu-img convert copies a remote image)";
 
 /// Understands a command line, the program's name first.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>, config: Config) -> Result<Invocation, CliError> {
@@ -143,15 +142,10 @@ impl Arguments {
         if self.live {
             return Err(CliError::Live);
         }
-        let uri = self.add.iter().find(|image| is_uri(image));
-        let uri_option = uri.map(|image| format!("-a {}", image.display())).unwrap_or_default();
         let asked = [
             (self.inspector, "-i", NAME_THE_FILESYSTEM),
-            (!self.domain.is_empty(), "-d", NAME_THE_IMAGE),
-            (self.connect.is_some(), "-c", NAME_THE_IMAGE),
             (!self.key.is_empty(), "--key", DECRYPT_FIRST),
             (self.keys_from_stdin, "--keys-from-stdin", DECRYPT_FIRST),
-            (uri.is_some(), uri_option.as_str(), COPY_FIRST),
         ];
         match asked.into_iter().find(|(is_asked, ..)| *is_asked) {
             Some((_, option, instead)) => Err(CliError::NotYet { option: option.to_owned(), instead }),
@@ -185,6 +179,7 @@ impl Arguments {
         };
         Ok(MountRequest {
             drives,
+            libvirt: Libvirt { uri: self.connect },
             mounts,
             access,
             mountpoint,
@@ -229,8 +224,8 @@ impl Arguments {
         }
     }
 
-    /// Pairs each `-a` with the `--format` and `--blocksize` that stand nearest before it.
-    fn drives(&mut self, matches: &ArgMatches, access: Access) -> Result<Vec<Drive>, CliError> {
+    /// Gives each `-a`, with the `--format` and `--blocksize` that stand nearest before it, and each `-d`, in their order.
+    fn drives(&mut self, matches: &ArgMatches, access: Access) -> Result<Vec<GivenDrives>, CliError> {
         let formats = placed(matches, "format", std::mem::take(&mut self.format));
         let block_sizes = placed(matches, "blocksize", std::mem::take(&mut self.blocksize));
         let images = placed(matches, "add", std::mem::take(&mut self.add));
@@ -243,12 +238,19 @@ impl Arguments {
                 return Err(CliError::AfterLastDrive(option));
             }
         }
-        let drive = |(index, image)| Drive {
-            format: nearest_before(&formats, index),
-            block_size: nearest_before(&block_sizes, index),
-            ..Drive::new(image, access)
+        let drive = |(index, image): (usize, PathBuf)| -> Result<_, CliError> {
+            let drive = Drive {
+                format: nearest_before(&formats, index),
+                block_size: nearest_before(&block_sizes, index),
+                ..Drive::at(Location::of_argument(image.as_os_str())?, access)
+            };
+            Ok((index, GivenDrives::Image(drive)))
         };
-        Ok(images.into_iter().map(drive).collect())
+        let mut given = images.into_iter().map(drive).collect::<Result<Vec<_>, _>>()?;
+        let domains = placed(matches, "domain", std::mem::take(&mut self.domain));
+        given.extend(domains.into_iter().map(|(index, domain)| (index, GivenDrives::Domain(domain))));
+        given.sort_by_key(|(index, _)| *index);
+        Ok(given.into_iter().map(|(_, drives)| drives).collect())
     }
 }
 
@@ -265,11 +267,4 @@ fn placed<T>(matches: &ArgMatches, option: &str, values: Vec<T>) -> Vec<(usize, 
         }
         _ => Vec::new(),
     }
-}
-
-/// Tells whether the value of an `-a` is a URI, by the rule of the original: up to eight letters or `+`, then `://`.
-fn is_uri(image: &Path) -> bool {
-    let bytes = image.as_os_str().as_bytes();
-    let Some(scheme) = bytes.windows(3).position(|window| window == b"://") else { return false };
-    (1..=8).contains(&scheme) && bytes[..scheme].iter().all(|byte| byte.is_ascii_lowercase() || *byte == b'+')
 }

@@ -12,7 +12,7 @@ use guestfs::api::Remote;
 use guestfs::api::procedures::filesystems::Filesystems;
 use guestfs::api::procedures::mounts::Mounts;
 use guestfs::appliance::LAUNCH_STEPS;
-use guestfs::appliance::vm::{Drive, Format, LastWords};
+use guestfs::appliance::vm::{Drive, Format, LastWords, Location};
 use guestfs::direct::disks::Disks;
 use guestfs::{
     Event, EventHandler, Handle, NodesConnection, RecoveringNodes, RoomNodes, Settings, Started, Window,
@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 
 use crate::events::EventDisplay;
 use crate::report::{one_line, say};
-use crate::request::{Access, GuestMount, MountRequest, as_typed};
+use crate::request::{Access, GivenDrives, GuestMount, MountRequest, as_typed};
 
 /// The guest's nodes through one appliance.
 pub type ApplianceNodes = WindowNodes<Remote<Arc<NodesConnection>>>;
@@ -36,6 +36,7 @@ const CONSOLE_LINES: usize = 4;
 /// The guest of a mount.
 pub struct Guest {
     request: MountRequest,
+    drives: Vec<Drive>,
     settings: Settings,
     /// The appliance; `None` while there is none. Held while another is started.
     handle: Mutex<Option<Handle>>,
@@ -47,11 +48,14 @@ pub struct Guest {
 impl Guest {
     /// Launches the appliance and mounts what each `-m` names.
     pub fn launch(request: &MountRequest) -> anyhow::Result<Arc<Guest>> {
-        let mut request = request.clone();
-        for drive in &mut request.drives {
+        let request = request.clone();
+        let mut drives = named_drives(&request)?;
+        for drive in &mut drives {
             // The program leaves the current directory before another appliance may be needed.
-            drive.path = std::path::absolute(&drive.path)
-                .with_context(|| format!("find out where {} is", drive.path.display()))?;
+            if let Location::File(path) = &mut drive.location {
+                *path = std::path::absolute(&*path)
+                    .with_context(|| format!("find out where {} is", path.display()))?;
+            }
         }
         let mut settings = Settings::from_environment()?;
         settings.is_verbose |= request.is_verbose;
@@ -60,6 +64,7 @@ impl Guest {
         settings.is_snapshot_used &= request.is_snapshot_used;
         let guest = Guest {
             request,
+            drives,
             settings,
             handle: Mutex::new(None),
             is_closing: AtomicBool::new(false),
@@ -75,7 +80,7 @@ impl Guest {
         let last_words = Arc::new(Mutex::new(None));
         let mut handle = Handle::with_settings(self.settings.clone());
         handle.set_event_handler(self.event_handler(Arc::clone(&last_words)))?;
-        for drive in &self.request.drives {
+        for drive in &self.drives {
             handle.add_drive(drive.clone())?;
         }
         handle.launch()?;
@@ -108,9 +113,9 @@ impl Guest {
     /// Gives the guest's nodes, for a read-write mount: they end with the appliance, and keep room on the host's disk.
     pub fn nodes(&self) -> anyhow::Result<RoomNodes<ApplianceNodes>> {
         let nodes = nodes_of(self.handle.lock().as_mut().context("the appliance has ended")?)?.nodes;
-        let drives = &self.request.drives;
-        let is_raw = |drive: &Drive| drive.format().is_ok_and(|format| format == Format::Raw);
-        let images = drives.iter().map(|drive| (drive.path.as_path(), is_raw(drive)));
+        let drives = &self.drives;
+        let is_raw = |drive: &Drive| drive.local_format().is_ok_and(|format| format == Some(Format::Raw));
+        let images = drives.iter().filter_map(|drive| Some((drive.location.path()?, is_raw(drive))));
         RoomNodes::new(nodes, images).context("look after the room for the images")
     }
 
@@ -177,6 +182,27 @@ impl Guest {
             None => closed.context("close the image"),
         }
     }
+}
+
+/// Gives the disks of all images and domains that were named.
+fn named_drives(request: &MountRequest) -> anyhow::Result<Vec<Drive>> {
+    let mut drives = Vec::new();
+    for given in &request.drives {
+        match given {
+            GivenDrives::Image(drive) => drives.push(drive.clone()),
+            GivenDrives::Domain(domain) => {
+                let found = request.libvirt.drives(domain, request.access)?;
+                for drive in found.iter().filter(|drive| drive.access != request.access) {
+                    let (domain, image) = (domain.display(), &drive.location);
+                    say(format_args!(
+                        "guestmount: -d {domain}: {image} is read-only: what is written to it is lost"
+                    ));
+                }
+                drives.extend(found);
+            }
+        }
+    }
+    Ok(drives)
 }
 
 fn nodes_of(handle: &mut Handle) -> anyhow::Result<Started<ApplianceNodes>> {

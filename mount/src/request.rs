@@ -12,6 +12,7 @@ use std::time::Duration;
 use guestfs::api::values::{GuestPath, Mountable, ValueError};
 use guestfs::appliance::vm::Drive;
 pub use guestfs::appliance::vm::{Access, BlockSize, Format};
+use guestfs::libvirt::Libvirt;
 use thiserror::Error;
 
 use crate::mount_options::MountOptions;
@@ -20,7 +21,9 @@ use crate::mount_options::MountOptions;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountRequest {
     /// The disks to attach, in the order that names them `/dev/sda`, `/dev/sdb`...
-    pub drives: Vec<Drive>,
+    pub drives: Vec<GivenDrives>,
+    /// Where domains are looked for.
+    pub libvirt: Libvirt,
     /// The filesystems to mount in the guest, in the order to mount them; one of them at `/`.
     pub mounts: Vec<GuestMount>,
     /// Whether the images may change.
@@ -51,6 +54,15 @@ pub struct MountRequest {
     pub is_verbose: bool,
     /// Whether every file operation and every call is shown (`-x`).
     pub is_traced: bool,
+}
+
+/// One `-a` or `-d`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GivenDrives {
+    /// A disk image.
+    Image(Drive),
+    /// All disks of a libvirt domain, by its name or UUID.
+    Domain(OsString),
 }
 
 /// Where absolute symbolic links lead.

@@ -186,6 +186,9 @@ impl Arguments {
 
     fn disks<'a>(&mut self, disks: impl IntoIterator<Item = &'a Disk>) {
         for disk in disks {
+            for object in &disk.objects {
+                self.option("-object", object.to_string());
+            }
             for node in &disk.nodes {
                 self.option("-blockdev", node.0.to_string());
             }
@@ -308,12 +311,12 @@ mod tests {
         let nodes =
             ["file", "format"].map(|node| BlockNode(json!({ "node-name": format!("{name}-{node}") })));
         let device = Device(json!({ "driver": "scsi-hd", "serial": name }));
-        Disk { nodes: nodes.into(), device, image: "/image".into() }
+        Disk { objects: vec![], nodes: nodes.into(), device, image: "/image".into() }
     }
 
     #[test]
     fn booting_machine_has_its_files_disks_and_window_from_the_start() {
-        let disks = Disks { tools: Some(disk("tools")), drives: vec![disk("a,b=c")], files: Vec::new() };
+        let disks = Disks { tools: Some(disk("tools")), drives: vec![disk("a,b=c")], ..Disks::default() };
         let arguments = arguments(Accelerator::Kvm, &disks);
         assert_eq!(value_of(&arguments, "-machine"), ["pc"]);
         assert_eq!(value_of(&arguments, "-add-fd"), ["fd=8,set=1"]);
@@ -336,7 +339,7 @@ mod tests {
 
     #[test]
     fn restored_machine_is_the_saved_one_without_kernel_drives_and_window() {
-        let disks = Disks { tools: Some(disk("tools")), drives: vec![disk("sample")], files: Vec::new() };
+        let disks = Disks { tools: Some(disk("tools")), drives: vec![disk("sample")], ..Disks::default() };
         let inherited = Inherited { sockets: SOCKETS, files: &[(1, 8)], memory: Memory::Private(9) };
         let arguments = texts(restore(&config(), Accelerator::Kvm, &disks, inherited));
         assert_eq!(value_of(&arguments, "-machine"), ["pc,memory-backend=ram0"]);

@@ -47,7 +47,12 @@ mod tests {
     fn why(console: &[&str]) -> LaunchError {
         let console = console.iter().map(|line| (*line).to_owned()).collect();
         let device = || Device(serde_json::Value::Null);
-        let drive = |path: &str| Disk { nodes: Vec::new(), device: device(), image: path.into() };
+        let drive = |path: &str| Disk {
+            objects: Vec::new(),
+            nodes: Vec::new(),
+            device: device(),
+            image: path.into(),
+        };
         let drives = [drive("/one.img"), drive("/two.vmdk")];
         why_qemu_ended(FailureReport { status: None, console }, &drives)
     }

@@ -5,9 +5,12 @@
 #[cfg(test)]
 mod tests;
 
+use std::fs::File;
+use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde_json::{Value, json};
 
 use super::LaunchError;
@@ -15,7 +18,9 @@ use super::command_line::{WindowFile, descriptor_path};
 use super::image::{Below, Image, ImageError, examine, inspect};
 use super::image_format::Format;
 use super::in_use;
+use super::location::Location;
 use super::overlay;
+use super::remote::{self, Remote};
 
 /// As many targets as the controller has beside its own identity.
 pub const DRIVES_MAX: usize = 255;
@@ -67,8 +72,8 @@ impl BlockSize {
 /// A disk image to be given to the VM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Drive {
-    /// The image.
-    pub path: PathBuf,
+    /// Where the image is.
+    pub location: Location,
     /// Whether it may change.
     pub access: Access,
     /// Its format; `None` to find out.
@@ -84,33 +89,42 @@ pub struct Drive {
 impl Drive {
     /// A drive with the usual settings: format found out, 512-byte sectors, no discards, no label.
     pub fn new(path: impl Into<PathBuf>, access: Access) -> Drive {
-        Drive { path: path.into(), access, format: None, block_size: None, has_discard: false, label: None }
+        Drive::at(Location::File(path.into()), access)
+    }
+
+    /// As [`Drive::new`], wherever the image is.
+    pub fn at(location: Location, access: Access) -> Drive {
+        Drive { location, access, format: None, block_size: None, has_discard: false, label: None }
     }
 
     /// Finds out what its bytes show to be wrong with the image, before anything is started for it; starting the VM
-    /// examines it again and also finds out its size.
+    /// examines it again and also finds out its size. What is on another machine is only examined then.
     ///
     /// # Errors
     /// Each way in which an image is unusable is a variant of [`ImageError`].
     pub fn check(&self) -> Result<(), ImageError> {
-        self.format().map(drop)
+        match &self.location {
+            Location::File(path) => inspect(path, self.format, self.access).map(drop),
+            Location::Remote(remote) => Ok(remote.check(self.access)?),
+        }
     }
 
     /// Says whether a running VM, or another user of QEMU's locks, may write to the image. Where that cannot be found out,
     /// nobody does.
     pub fn has_other_writer(&self) -> bool {
-        let found = in_use::has_writer(&self.path);
-        found
-            .inspect_err(|error| log::debug!("{}: look for locks: {error}", self.path.display()))
-            .unwrap_or(false)
+        let Some(path) = self.location.path() else { return false };
+        let found = in_use::has_writer(path);
+        found.inspect_err(|error| log::debug!("{}: look for locks: {error}", path.display())).unwrap_or(false)
     }
 
-    /// Says of what format the image is: the one that was given, or what its bytes show.
+    /// Says of what format an image on this machine is: the one that was given, or what its bytes show; `None` of one
+    /// that is elsewhere.
     ///
     /// # Errors
     /// As [`Drive::check`].
-    pub fn format(&self) -> Result<Format, ImageError> {
-        inspect(&self.path, self.format, self.access).map(|image| image.format)
+    pub fn local_format(&self) -> Result<Option<Format>, ImageError> {
+        let Some(path) = self.location.path() else { return Ok(None) };
+        inspect(path, self.format, self.access).map(|image| Some(image.format))
     }
 }
 
@@ -134,11 +148,13 @@ pub struct InheritedFile {
 /// Everything QEMU is to be told about one disk.
 #[derive(Debug, PartialEq)]
 pub struct Disk {
+    /// What its nodes need: the arguments of `object-add`.
+    pub objects: Vec<Value>,
     /// Its block nodes; each comes after those it is made of.
     pub nodes: Vec<BlockNode>,
     /// Its device.
     pub device: Device,
-    /// The image, for messages.
+    /// The image, for messages: a path or a URI.
     pub image: PathBuf,
 }
 
@@ -151,6 +167,10 @@ pub struct Disks {
     pub drives: Vec<Disk>,
     /// Files that must be inherited.
     pub files: Vec<InheritedFile>,
+    /// Files with passwords, which must be inherited too and are opened again by their numbers.
+    pub secrets: Vec<OwnedFd>,
+    /// Variables of the caller's environment that QEMU's drivers for these disks look at.
+    pub environment: Vec<&'static str>,
 }
 
 /// The controller every drive is attached to.
@@ -171,8 +191,7 @@ impl Disks {
         }
         let mut disks = Disks::default();
         for (index, drive) in drives.iter().enumerate() {
-            let image = examine(&drive.path, drive.format, drive.access)?;
-            disks.add_drive(index, drive, image, temporary_directory)?;
+            disks.add_drive(index, drive, temporary_directory)?;
         }
         Ok(disks)
     }
@@ -189,6 +208,7 @@ impl Disks {
             "driver": "virtio-blk-pci", "id": "tools-disk", "drive": "tools", "serial": TOOLS_SERIAL, "num-queues": 1,
         });
         self.tools = Some(Disk {
+            objects: Vec::new(),
             nodes: vec![BlockNode(file), BlockNode(image)],
             device: Device(device),
             image: path.to_owned(),
@@ -199,18 +219,38 @@ impl Disks {
         &mut self,
         index: usize,
         drive: &Drive,
-        image: Image,
         temporary_directory: &Path,
     ) -> Result<(), LaunchError> {
         let name = format!("drive{index}");
-        let (path, size) = (image.path.clone(), image.virtual_size.unwrap_or(0));
-        let mut nodes = Vec::new();
-        match drive.access {
-            Access::ReadWrite => self.add_image(&mut nodes, &name, drive, image),
-            Access::ReadOnly => {
-                let below = format!("{name}-image");
+        let below = match drive.access {
+            Access::ReadWrite => name.clone(),
+            Access::ReadOnly => format!("{name}-image"),
+        };
+        let (mut objects, mut nodes) = (Vec::new(), Vec::new());
+        let (shown, size) = match &drive.location {
+            Location::File(path) => {
+                let image = examine(path, drive.format, drive.access)?;
+                let (shown, size) = (image.path.clone(), image.virtual_size);
                 self.add_image(&mut nodes, &below, drive, image);
-                nodes.extend(self.overlay_nodes(&name, &below, size, temporary_directory)?);
+                (shown, size.unwrap_or(0))
+            }
+            Location::Remote(remote) => {
+                self.environment.extend(remote.protocol().environment());
+                let image = remote::examine::examine(remote, drive.format, drive.access)?;
+                let secret = format!("{name}-secret");
+                let secret = self.add_secret(&mut objects, &secret, remote)?.then_some(secret);
+                nodes.extend(remote_nodes(&below, drive, remote, image.format, secret.as_deref()));
+                (remote.to_string().into(), image.virtual_size)
+            }
+        };
+        if drive.access == Access::ReadOnly {
+            let keeps_what_was_read =
+                matches!(&drive.location, Location::Remote(remote) if remote.protocol().is_file_transfer());
+            let layer = if keeps_what_was_read { format!("{name}-layer") } else { name.clone() };
+            nodes.extend(self.overlay_nodes(&layer, &below, size, temporary_directory)?);
+            if keeps_what_was_read {
+                let node = json!({ "node-name": name, "driver": "copy-on-read", "file": layer });
+                nodes.push(BlockNode(node));
             }
         }
         // Errors are the guest's to deal with. By itself QEMU stops the VM when the host has no room.
@@ -226,8 +266,28 @@ impl Disks {
         if let Some(label) = &drive.label {
             device["serial"] = label.as_str().into();
         }
-        self.drives.push(Disk { nodes, device: Device(device), image: path });
+        self.drives.push(Disk { objects, nodes, device: Device(device), image: shown });
         Ok(())
+    }
+
+    /// Makes the object `id` with the password of a remote image; says whether there is one.
+    fn add_secret(
+        &mut self,
+        objects: &mut Vec<Value>,
+        id: &str,
+        remote: &Remote,
+    ) -> Result<bool, LaunchError> {
+        let Some(password) = remote.password_text() else { return Ok(false) };
+        let operation = "make a file for a password";
+        let write = || -> io::Result<File> {
+            let mut file = File::from(memfd_create(c"guestfs-password", MFdFlags::MFD_CLOEXEC)?);
+            file.write_all(password.as_bytes())?;
+            Ok(file)
+        };
+        let file = write().map_err(|source| LaunchError::System { operation, source })?;
+        objects.extend(remote.secret(id, &descriptor_path(file.as_raw_fd())));
+        self.secrets.push(file.into());
+        Ok(true)
     }
 
     /// Makes the nodes of the image itself and of those below it, the lowest first.
@@ -321,6 +381,30 @@ impl Disks {
         self.files.push(InheritedFile { set, file });
         format!("/dev/fdset/{set}")
     }
+}
+
+/// Makes the nodes of an image on another machine. What an image below another would be there, it is told to have none,
+/// whatever its header says by the time it is opened.
+fn remote_nodes(
+    name: &str,
+    drive: &Drive,
+    remote: &Remote,
+    format: Format,
+    secret: Option<&str>,
+) -> [BlockNode; 2] {
+    let (is_read_only, file) = (drive.access == Access::ReadOnly, format!("{name}-file"));
+    let mut node = remote.node(&file, is_read_only, secret);
+    let mut image = json!({
+        "node-name": name, "driver": format.name(), "file": file, "read-only": is_read_only,
+    });
+    if format == Format::Qcow2 {
+        image["backing"] = Value::Null;
+    }
+    if drive.has_discard {
+        node["discard"] = "unmap".into();
+        image["discard"] = "unmap".into();
+    }
+    [BlockNode(node), BlockNode(image)]
 }
 
 /// The memory of the window, from a file QEMU has inherited: the arguments of `object-add`.

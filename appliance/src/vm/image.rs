@@ -13,6 +13,7 @@ use thiserror::Error;
 use super::backing::{self, Reference};
 use super::drive::Access;
 use super::image_format::{END_LENGTH, Format, START_LENGTH, probe};
+use super::remote::RemoteError;
 use crate::programs::{program, run};
 
 /// For `qemu-img info`, which reads a header.
@@ -144,6 +145,9 @@ pub enum ImageError {
         /// What went wrong.
         message: String,
     },
+    /// It is on another machine, and cannot be used from here.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
     /// Another failure of the system.
     #[error("read {}: {source}", path.display())]
     Read {

@@ -101,6 +101,9 @@ impl Vm {
                 QmpError::Refused { reason, .. } => diagnosis::refused(disk.image.clone(), reason),
                 problem => LaunchError::Monitor(problem),
             };
+            for object in &disk.objects {
+                qmp.execute("object-add", object.clone(), PLUG_DEADLINE).map_err(refused)?;
+            }
             for node in &disk.nodes {
                 qmp.execute("blockdev-add", node.0.clone(), PLUG_DEADLINE).map_err(refused)?;
             }
@@ -198,10 +201,11 @@ impl Parts {
     /// Runs QEMU and waits until it has understood its command line.
     fn spawn(mut self, mut config: VmConfig, arguments: Vec<std::ffi::OsString>) -> Result<Vm, LaunchError> {
         debug!("{} {arguments:?}", config.hypervisor.display());
-        let mut command =
-            surroundings::command(&config.hypervisor).map_err(system("find the current folder"))?;
+        let mut command = surroundings::command(&config.hypervisor, &self.disks.environment)
+            .map_err(system("find the current folder"))?;
         command.args(arguments);
         self.inherited.extend(self.disks.files.drain(..).map(|file| file.file));
+        self.inherited.append(&mut self.disks.secrets);
         let (process, console) = spawn(command, self.inherited, &config.hypervisor, config.console.take())?;
         debug!(target: LAUNCH_STEPS, "QEMU is started");
         let connected = Qmp::connect(self.monitor, START_DEADLINE);

@@ -18,17 +18,18 @@ const KEPT: [&str; 3] = [
 /// Variables that QEMU gets in any case: its messages are read here, so they are in one language.
 const SET: [(&str, &str); 1] = [("LC_ALL", "C")];
 
-/// Makes the command that runs `hypervisor`: a path, or a name that is looked for in PATH. No variable says where
-/// temporary files go: none that QEMU has here has a name.
+/// Makes the command that runs `hypervisor`: a path, or a name that is looked for in PATH. It also gets the caller's
+/// variables of these names. None says where temporary files go: none that QEMU has here has a name.
 ///
 /// # Errors
 /// Fails when the path is relative and there is no current folder.
-pub fn command(hypervisor: &Path) -> std::io::Result<Command> {
-    command_with(hypervisor, |name| std::env::var_os(name))
+pub fn command(hypervisor: &Path, names: &[&str]) -> std::io::Result<Command> {
+    command_with(hypervisor, names, |name| std::env::var_os(name))
 }
 
 fn command_with(
     hypervisor: &Path,
+    names: &[&str],
     variable: impl Fn(&OsStr) -> Option<OsString>,
 ) -> std::io::Result<Command> {
     let mut command = match hypervisor.components().count() {
@@ -36,7 +37,7 @@ fn command_with(
         // A path is the caller's, whose folder this is not going to be.
         _ => Command::new(std::path::absolute(hypervisor)?),
     };
-    let kept = KEPT.iter().filter_map(|name| Some((*name, variable(OsStr::new(name))?)));
+    let kept = KEPT.iter().chain(names).filter_map(|name| Some((*name, variable(OsStr::new(name))?)));
     command.env_clear().envs(kept).envs(SET).current_dir("/");
     Ok(command)
 }
@@ -46,23 +47,29 @@ mod tests {
     use super::*;
 
     fn caller(name: &OsStr) -> Option<OsString> {
-        let variables = [("PATH", "/usr/bin:/bin"), ("TOKEN", "secret"), ("LC_ALL", "de"), ("TMPDIR", "/x")];
+        let variables = [
+            ("PATH", "/usr/bin:/bin"),
+            ("TOKEN", "secret"),
+            ("TOKEN2", "x"),
+            ("LC_ALL", "de"),
+            ("TMPDIR", "/x"),
+        ];
         variables.iter().find(|(known, _)| name == *known).map(|(_, value)| value.into())
     }
 
     #[test]
     fn only_what_is_needed_is_passed_on() {
-        let output = command_with(Path::new("env"), caller).unwrap().output().unwrap();
+        let output = command_with(Path::new("env"), &["TOKEN2", "TOKEN3"], caller).unwrap().output().unwrap();
         let mut variables: Vec<_> = std::str::from_utf8(&output.stdout).unwrap().lines().collect();
         variables.sort_unstable();
-        assert_eq!(variables, ["LC_ALL=C", "PATH=/usr/bin:/bin"]);
+        assert_eq!(variables, ["LC_ALL=C", "PATH=/usr/bin:/bin", "TOKEN2=x"]);
     }
 
     #[test]
     fn callers_folder_is_left_and_a_relative_path_still_means_the_callers() {
-        let output = command_with(Path::new("pwd"), caller).unwrap().output().unwrap();
+        let output = command_with(Path::new("pwd"), &[], caller).unwrap().output().unwrap();
         assert_eq!(output.stdout, b"/\n");
-        let command = command_with(Path::new("./qemu"), caller).unwrap();
+        let command = command_with(Path::new("./qemu"), &[], caller).unwrap();
         assert_eq!(command.get_program(), std::env::current_dir().unwrap().join("qemu"));
     }
 }

@@ -56,7 +56,7 @@ impl Launch<'_> {
             if drive.access == Access::ReadOnly && drive.has_other_writer() {
                 let text = format!(
                     "{}: another process, perhaps a running VM, writes to it: what is read is not one point in time",
-                    drive.path.display()
+                    drive.location
                 );
                 self.events.emit(&Event::Warning(&text));
             }

@@ -127,7 +127,7 @@ pub(super) struct Arguments {
     #[arg(short = 'i', long)]
     pub(super) inspector: bool,
 
-    /// Attach the disks of a libvirt domain (not possible yet)
+    /// Attach the disks of a libvirt domain, by its name or UUID; repeat for more
     #[arg(short = 'd', long, value_name = "NAME", action = ArgAction::Append)]
     pub(super) domain: Vec<OsString>,
 

@@ -1,6 +1,7 @@
 //! Command lines and what they are understood as.
 
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::OsStr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::*;
 use crate::request::{BlockSize, Format, Symlinks};
@@ -27,14 +28,15 @@ fn message(words: &[&str]) -> String {
     request(words).unwrap_err().to_string()
 }
 
-fn drive(image: &str, format: Option<Format>, block_size: Option<BlockSize>) -> Drive {
-    Drive { format, block_size, ..Drive::new(image, Access::ReadOnly) }
+fn drive(image: &str, format: Option<Format>, block_size: Option<BlockSize>) -> GivenDrives {
+    GivenDrives::Image(Drive { format, block_size, ..Drive::new(image, Access::ReadOnly) })
 }
 
 #[test]
 fn the_shortest_command_line_mounts_read_only_in_the_background() {
     let expected = MountRequest {
         drives: vec![drive("disk.qcow2", None, None)],
+        libvirt: Libvirt::default(),
         mounts: vec![GuestMount::parse("/dev/sda1".as_ref()).unwrap()],
         access: Access::ReadOnly,
         mountpoint: "/mnt".into(),
@@ -88,8 +90,12 @@ fn every_option_reaches_the_request() {
         "/mnt",
     ])
     .unwrap();
-    let expected = drive("a", Some(Format::Raw), Some(BlockSize::Bytes4096));
-    assert_eq!(request.drives, [Drive { access: Access::ReadWrite, ..expected }]);
+    let expected = Drive {
+        format: Some(Format::Raw),
+        block_size: Some(BlockSize::Bytes4096),
+        ..Drive::new("a", Access::ReadWrite)
+    };
+    assert_eq!(request.drives, [GivenDrives::Image(expected)]);
     assert_eq!(request.mounts.len(), 2);
     assert_eq!(request.mounts[1].mountpoint.as_bytes(), b"/home");
     assert_eq!(request.access, Access::ReadWrite);
@@ -161,7 +167,8 @@ fn an_image_path_need_not_be_utf8() {
     let mut words = arguments(&["-m", "/dev/sda1", "/mnt", "-a"]);
     words.push(OsString::from_vec(b"/caf\xe9.img".to_vec()));
     let Invocation::Mount(request) = parse(words, Config::default()).unwrap() else { panic!() };
-    assert_eq!(request.drives[0].path.as_os_str().as_bytes(), b"/caf\xe9.img");
+    let image = Drive::new(OsStr::from_bytes(b"/caf\xe9.img"), Access::ReadOnly);
+    assert_eq!(request.drives, [GivenDrives::Image(image)]);
 }
 
 #[test]
@@ -234,15 +241,10 @@ fn some_filesystem_must_be_the_root() {
 fn what_is_not_possible_yet_says_what_to_do_instead() {
     for (words, start, instead) in [
         (&["-a", "a", "-i", "/mnt"][..], "-i: not possible yet", "-m"),
-        (&["-d", "guest", "-m", "/dev/sda", "/mnt"], "-d: not possible yet", "-a"),
-        (&["-c", "qemu:///system", "-a", "a", "/mnt"], "-c: not possible yet", "-a"),
         (&["-a", "a", "--key", "all:key:x", "-m", "/dev/sda", "/mnt"], "--key: not possible yet", "-m"),
         (&["-a", "a", "--keys-from-stdin", "/mnt"], "--keys-from-stdin: not possible yet", "-m"),
-        (
-            &["-a", "nbd+unix:///x?socket=s", "-m", "/dev/sda", "/mnt"],
-            "-a nbd+unix:///x?socket=s: not possible",
-            "qemu-img",
-        ),
+        (&["-a", "gluster://h/x", "-m", "/dev/sda", "/mnt"], "-a gluster: no such protocol", "nbd"),
+        (&["-a", "http://host/", "-m", "/dev/sda", "/mnt"], "-a http://host/: it names no image", "https://"),
         (&["--live", "/mnt"], "--live: a running guest cannot be mounted", "copy"),
     ] {
         let text = message(words);
@@ -252,18 +254,13 @@ fn what_is_not_possible_yet_says_what_to_do_instead() {
 }
 
 #[test]
-fn only_a_scheme_makes_a_uri() {
-    for (image, expected) in [
-        ("ssh://host/disk", true),
-        ("nbd+unix:///?socket=x", true),
-        ("/dir/ssh://x", false),
-        ("UPPER://x", false),
-        ("toolongname://x", false),
-        ("://x", false),
-        ("disk.img", false),
-    ] {
-        assert_eq!(is_uri(Path::new(image)), expected, "{image}");
-    }
+fn images_and_domains_come_in_the_order_given() {
+    let words =
+        ["-d", "one", "--format=raw", "-a", "a", "-d", "two", "-c", "test:///x", "-m", "/dev/sda", "/mnt"];
+    let request = request(&words).unwrap();
+    let domain = |name: &str| GivenDrives::Domain(name.into());
+    assert_eq!(request.drives, [domain("one"), drive("a", Some(Format::Raw), None), domain("two")]);
+    assert_eq!(request.libvirt, Libvirt { uri: Some("test:///x".into()) });
 }
 
 #[test]

@@ -298,8 +298,9 @@ fn options_that_make_no_sense_are_refused_with_the_next_step() {
         (&["-a", "IMAGE", "-m", "/dev/sda1", "-o", "no_such_option"], &["no_such_option"]),
         (&["-a", "IMAGE", "-m", "sda1"], &["sda1", "/dev/"]),
         (&["-a", "IMAGE", "-i"], &["-i", "-m"]),
-        (&["-d", "domain", "-m", "/dev/sda1"], &["-d", "-a"]),
-        (&["-a", "nbd://localhost", "-m", "/dev/sda1"], &["nbd"]),
+        (&["-d", "no-such-domain", "-m", "/dev/sda1"], &["-d no-such-domain"]),
+        (&["-a", "gluster://localhost/x", "-m", "/dev/sda1"], &["gluster", "nbd"]),
+        (&["-a", "http://localhost/x", "-m", "/dev/sda1", "--rw"], &["http://localhost/x", "--ro"]),
         (&["-a", "IMAGE", "-m", "/dev/sda1", "--key", "all:key:x"], &["--key"]),
         (&["-a", "IMAGE", "-m", "/dev/sda1", "--blocksize=513"], &["513", "512", "4096"]),
     ];
