@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use guestfs_appliance::vm::{AcceleratorChoice, MEMORY_MIB_MIN};
+use guestfs_appliance::vm::{AcceleratorChoice, MEMORY_MIB_MIN, QemuUser};
 
 use crate::error::Error;
 
@@ -30,6 +30,8 @@ pub struct Settings {
     pub append: Option<String>,
     /// Where throw-away files go; `None` for TMPDIR or /tmp.
     pub temporary_directory: Option<PathBuf>,
+    /// As whom QEMU runs.
+    pub qemu_user: QemuUser,
     /// KVM or emulation.
     pub accelerator: AcceleratorChoice,
     /// Start from a saved appliance, and save it where there is none. One with other settings than usual (verbose, memory,
@@ -52,6 +54,7 @@ impl Default for Settings {
             daemon: None,
             append: None,
             temporary_directory: None,
+            qemu_user: QemuUser::default(),
             accelerator: AcceleratorChoice::Automatic,
             is_snapshot_used: true,
             is_autosync: true,

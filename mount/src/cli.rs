@@ -196,6 +196,7 @@ impl Arguments {
                 (false, false) => Direct::On,
             },
             is_snapshot_used: !self.no_snapshot,
+            qemu_user: self.qemu_user.unwrap_or_default(),
             polls_when_busy: !self.no_busy_poll,
             is_verbose: self.verbose,
             is_traced: self.trace,

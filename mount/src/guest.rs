@@ -62,6 +62,7 @@ impl Guest {
         settings.is_traced |= request.is_traced;
         settings.is_autosync = request.is_autosync;
         settings.is_snapshot_used &= request.is_snapshot_used;
+        settings.qemu_user = request.qemu_user.clone();
         let guest = Guest {
             request,
             drives,

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use guestfs::api::values::{GuestPath, Mountable, ValueError};
-use guestfs::appliance::vm::Drive;
 pub use guestfs::appliance::vm::{Access, BlockSize, Format};
+use guestfs::appliance::vm::{Drive, QemuUser};
 use guestfs::libvirt::Libvirt;
 use thiserror::Error;
 
@@ -48,6 +48,8 @@ pub struct MountRequest {
     pub direct: Direct,
     /// Whether the appliance may be started from a saved one.
     pub is_snapshot_used: bool,
+    /// As whom QEMU runs.
+    pub qemu_user: QemuUser,
     /// Whether idle processors may be kept from halting while many requests come.
     pub polls_when_busy: bool,
     /// Whether the library tells what it does (`-v`).

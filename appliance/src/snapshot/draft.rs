@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -32,7 +32,11 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub(super) fn begin(directory: &Path, memory_mib: u32) -> Result<Option<Draft>, DraftError> {
+    pub(super) fn begin(
+        directory: &Path,
+        key: &SnapshotKey,
+        memory_mib: u32,
+    ) -> Result<Option<Draft>, DraftError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -51,6 +55,10 @@ impl Draft {
             file.map_err(no_room_or("create", &path, memory_mib))
         };
         let (memory, state) = (create(MEMORY)?, create(STATE)?);
+        // QEMU opens it by a name in /proc, for which it has to be its own. The folder lets nobody else reach it.
+        if let Err(error) = fchown(&memory, key.user(), None) {
+            log::debug!("{}: give it to the user who runs QEMU: {error}", folder.path().display());
+        }
         // A page that finds no room when the VM writes to it would kill QEMU.
         let bytes = i64::from(memory_mib) << 20;
         match fallocate(&memory, FallocateFlags::empty(), 0, bytes) {

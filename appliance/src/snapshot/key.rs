@@ -37,6 +37,8 @@ pub struct SnapshotKey {
     kernel: FileStamp,
     initramfs: FileStamp,
     tools: Option<FileStamp>,
+    /// The number of the user who runs QEMU, unless the snapshots' owner does.
+    user: Option<u32>,
 }
 
 impl SnapshotKey {
@@ -56,6 +58,7 @@ impl SnapshotKey {
         let tools = config.appliance.tools.as_deref().zip(files.tools.as_ref());
         let (hypervisor, metadata) =
             find_program(&config.hypervisor).ok_or_else(|| LaunchError::no_hypervisor(&config.hypervisor))?;
+        let user = config.user.identity(accelerator)?;
         Ok(SnapshotKey {
             format: FORMAT,
             machine: machine_description(config, accelerator),
@@ -65,7 +68,13 @@ impl SnapshotKey {
             kernel: appliance(&config.appliance.kernel, &files.kernel)?,
             initramfs: appliance(&config.appliance.initramfs, &files.initramfs)?,
             tools: tools.map(|(path, file)| appliance(path, file)).transpose()?,
+            user: user.map(|user| user.user().as_raw()),
         })
+    }
+
+    /// The user who runs QEMU and so owns the file with its memory; `None` when the owner of all the rest does.
+    pub fn user(&self) -> Option<u32> {
+        self.user
     }
 
     /// Gives the name of the snapshot's folder: a hash of the key.

@@ -71,13 +71,14 @@ impl SnapshotStore {
     pub fn find(&self, key: &SnapshotKey, tools: Option<File>) -> Result<Option<Snapshot>, SnapshotProblem> {
         let folder = self.folder(key);
         match fs::symlink_metadata(&folder) {
-            Ok(metadata) => check_owner(&folder, &metadata)?,
+            Ok(metadata) => check_owner(&folder, &metadata, None)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(SnapshotProblem::Read { path: folder, source }),
         }
         // All files are opened before any is judged, so that a snapshot put in its place meanwhile changes nothing.
-        let record = open_checked(&folder.join(record::RECORD))?;
-        let (memory, state) = (open_checked(&folder.join(MEMORY))?, open_checked(&folder.join(STATE))?);
+        let record = open_checked(&folder.join(record::RECORD), None)?;
+        let memory = open_checked(&folder.join(MEMORY), key.user())?;
+        let state = open_checked(&folder.join(STATE), None)?;
         let mut record = Record::read(&record).ok_or_else(|| SnapshotProblem::Record(folder.clone()))?;
         if record.key != *key {
             return Err(SnapshotProblem::OtherKey(folder));
@@ -101,12 +102,12 @@ impl SnapshotStore {
         }
     }
 
-    /// Begins to make a snapshot; `None` when another process is at it.
+    /// Begins to make the snapshot for `key`; `None` when another process is making one.
     ///
     /// # Errors
     /// Fails when the folder cannot be made or has no room for `memory_mib` MiB.
-    pub fn begin(&self, memory_mib: u32) -> Result<Option<Draft>, DraftError> {
-        Draft::begin(&self.directory, memory_mib)
+    pub fn begin(&self, key: &SnapshotKey, memory_mib: u32) -> Result<Option<Draft>, DraftError> {
+        Draft::begin(&self.directory, key, memory_mib)
     }
 
     /// Removes the oldest snapshots that are too many.
@@ -128,17 +129,18 @@ impl SnapshotStore {
     }
 }
 
-/// Opens a file of a snapshot, without following links, and checks that it is this user's alone.
-fn open_checked(path: &Path) -> Result<File, SnapshotProblem> {
+/// Opens a file of a snapshot, without following links, and checks that it is this user's alone, or that of the user who
+/// runs QEMU.
+fn open_checked(path: &Path, runner: Option<u32>) -> Result<File, SnapshotProblem> {
     let read_error = |source| SnapshotProblem::Read { path: path.to_owned(), source };
     let file = File::options().read(true).custom_flags(O_NOFOLLOW).open(path).map_err(read_error)?;
-    check_owner(path, &file.metadata().map_err(read_error)?)?;
+    check_owner(path, &file.metadata().map_err(read_error)?, runner)?;
     Ok(file)
 }
 
-fn check_owner(path: &Path, metadata: &fs::Metadata) -> Result<(), SnapshotProblem> {
+fn check_owner(path: &Path, metadata: &fs::Metadata, runner: Option<u32>) -> Result<(), SnapshotProblem> {
     let (owner, user) = (metadata.uid(), geteuid().as_raw());
-    if owner != user {
+    if owner != user && Some(owner) != runner {
         return Err(SnapshotProblem::OwnedBySomebodyElse { path: path.to_owned(), owner });
     }
     if metadata.mode() & 0o022 != 0 {

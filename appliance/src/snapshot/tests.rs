@@ -44,7 +44,7 @@ impl Bench {
     }
 
     fn make(&self, key: &SnapshotKey) {
-        let draft = self.store.begin(1).unwrap().unwrap();
+        let draft = self.store.begin(key, 1).unwrap().unwrap();
         draft.memory().write_all_at(b"memory", 70_000).unwrap();
         draft.state().write_all_at(b"state", 0).unwrap();
         draft.commit(key.clone()).unwrap();
@@ -156,15 +156,15 @@ fn new_snapshot_takes_the_place_of_a_damaged_one() {
 #[test]
 fn one_process_makes_a_snapshot_at_a_time_and_a_dropped_draft_leaves_nothing() {
     let bench = Bench::new();
-    let draft = bench.store.begin(1).unwrap().unwrap();
-    assert!(bench.store.begin(1).unwrap().is_none());
+    let draft = bench.store.begin(&bench.key(1), 1).unwrap().unwrap();
+    assert!(bench.store.begin(&bench.key(1), 1).unwrap().is_none());
     drop(draft);
     let names = |directory: &Path| -> Vec<_> {
         fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name()).collect()
     };
     assert_eq!(names(&bench.store.directory), ["lock"]);
     fs::create_dir(bench.store.directory.join(".making-dead")).unwrap();
-    bench.store.begin(1).unwrap().unwrap();
+    bench.store.begin(&bench.key(1), 1).unwrap().unwrap();
     assert_eq!(names(&bench.store.directory), ["lock"]);
 }
 
@@ -188,8 +188,21 @@ fn oldest_snapshots_are_removed_when_there_are_too_many() {
 fn memory_that_does_not_fit_on_the_disk_is_refused_at_once() {
     let bench = Bench::new();
     // More than any disk has: nothing is written until all of it is reserved.
-    let error = bench.store.begin(u32::MAX).unwrap_err();
+    let error = bench.store.begin(&bench.key(1), u32::MAX).unwrap_err();
     let is_one_line = !error.to_string().contains('\n');
     assert!(is_one_line && matches!(error, DraftError::NoRoom { .. } | DraftError::File { .. }), "{error}");
-    assert!(bench.store.begin(1).unwrap().is_some());
+    assert!(bench.store.begin(&bench.key(1), 1).unwrap().is_some());
+}
+
+#[test]
+fn memory_belongs_to_who_runs_qemu_and_to_nobody_else() {
+    let (bench, key, folder) = Bench::with_snapshot();
+    let Some(runner) = key.user() else {
+        eprintln!("skipped: only root lets somebody else run QEMU");
+        return;
+    };
+    let owner = |name: &str| fs::metadata(folder.join(name)).unwrap().uid();
+    assert_eq!((owner(MEMORY), owner(STATE)), (runner, 0));
+    chown(folder.join(MEMORY), Some(runner - 1), None).unwrap();
+    assert!(matches!(bench.problem(&key), SnapshotProblem::OwnedBySomebodyElse { .. }));
 }

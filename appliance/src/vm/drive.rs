@@ -138,7 +138,7 @@ pub struct Device(pub Value);
 
 /// An open file that QEMU inherits, known to it as `/dev/fdset/SET`.
 #[derive(Debug)]
-pub struct InheritedFile {
+pub struct FileInSet {
     /// The set's number.
     pub set: u32,
     /// The file.
@@ -166,11 +166,13 @@ pub struct Disks {
     /// The drives, in the order the VM names them.
     pub drives: Vec<Disk>,
     /// Files that must be inherited.
-    pub files: Vec<InheritedFile>,
+    pub files: Vec<FileInSet>,
     /// Files with passwords, which must be inherited too and are opened again by their numbers.
     pub secrets: Vec<OwnedFd>,
     /// Variables of the caller's environment that QEMU's drivers for these disks look at.
     pub environment: Vec<&'static str>,
+    /// Whether QEMU opens any file by its name, or anything else that the caller may and others may not.
+    pub has_named_files: bool,
 }
 
 /// The controller every drive is attached to.
@@ -236,6 +238,7 @@ impl Disks {
             }
             Location::Remote(remote) => {
                 self.environment.extend(remote.protocol().environment());
+                self.has_named_files |= remote.needs_the_caller();
                 let image = remote::examine::examine(remote, drive.format, drive.access)?;
                 let secret = format!("{name}-secret");
                 let secret = self.add_secret(&mut objects, &secret, remote)?.then_some(secret);
@@ -354,7 +357,10 @@ impl Disks {
     fn file_node(&mut self, name: &str, of_drive: Access, access: Access, image: Image) -> BlockNode {
         let by_name = image.path.to_str().filter(|_| matches!(image.below, Below::Other));
         let file_name = match by_name {
-            Some(path) => path.to_owned(),
+            Some(path) => {
+                self.has_named_files = true;
+                path.to_owned()
+            }
             None => self.inherit(image.file.into()),
         };
         let mut node = json!({
@@ -378,7 +384,7 @@ impl Disks {
 
     fn inherit(&mut self, file: OwnedFd) -> String {
         let set = self.files.last().map_or(1, |file| file.set + 1);
-        self.files.push(InheritedFile { set, file });
+        self.files.push(FileInSet { set, file });
         format!("/dev/fdset/{set}")
     }
 }

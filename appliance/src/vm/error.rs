@@ -30,6 +30,24 @@ pub enum LaunchError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Who is to run QEMU is not known here.
+    #[error(
+        "--qemu-user {0}: this machine has no such user; name another, or give none for the one who calls"
+    )]
+    NoSuchUser(String),
+    /// Only root runs programs as somebody else.
+    #[error("--qemu-user {0}: only root can run QEMU as somebody else; leave the option out")]
+    NotRoot(String),
+    /// The user cannot be looked up, or cannot run QEMU.
+    #[error(
+        "run QEMU as {name}: {source}; let this user run it and reach its files, or give --qemu-user none"
+    )]
+    User {
+        /// The user's name.
+        name: String,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// KVM was asked for and is not usable.
     #[error("KVM was asked for and cannot be used: {0}")]
     NoKvm(WhyNotKvm),
@@ -122,6 +140,11 @@ impl LaunchError {
             _ => LaunchError::NoSuchHypervisor(program.to_owned()),
         }
     }
+}
+
+/// Makes the error of an operation that needs only the system.
+pub(super) fn system(operation: &'static str) -> impl Fn(io::Error) -> LaunchError {
+    move |source| LaunchError::System { operation, source }
 }
 
 /// What is known of a VM that failed: how QEMU ended, if it did, and the console's last lines.

@@ -1,29 +1,28 @@
 //! Starts QEMU, by booting the appliance's kernel or from a snapshot. This file is the order of a launch; what is
 //! decided on the way (command line, block graph, accelerator) are values of the modules beside it.
 
+use std::ffi::OsString;
 use std::fs::File;
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use log::debug;
-use nix::fcntl::OFlag;
-use nix::unistd::pipe2;
 use parking_lot::Mutex;
 use serde_json::json;
 
 use super::command_line::{self, BootFiles, Inherited, Memory, Sockets, WindowFile};
-use super::console::{Console, ConsoleSink};
+use super::confinement::{InheritedFile, OpenedAgain};
+use super::console::Console;
 use super::drive::{self, Disk, Disks};
-use super::error::LaunchError;
+use super::error::{LaunchError, system};
 use super::process::Process;
 use super::qmp::{Qmp, QmpError};
+use super::spawn::Program;
+use super::user::{Identity, QemuUser};
 use super::window::Window;
-use super::{Accelerator, MEMORY_MIB_MIN, Vm, VmConfig, diagnosis, report, saved_state, surroundings};
+use super::{Accelerator, MEMORY_MIB_MIN, Vm, VmConfig, diagnosis, memory_limit, report, saved_state};
 use crate::LAUNCH_STEPS;
 use crate::snapshot::Snapshot;
 
@@ -69,8 +68,9 @@ impl Vm {
         if let (Some(tools), Some(path)) = (snapshot.tools, &config.appliance.tools) {
             parts.disks.add_tools(tools.into(), path);
         }
-        let memory = Memory::Private(parts.inherit(snapshot.memory.into()));
-        let state = parts.inherit(snapshot.state.into());
+        // QEMU opens this, like the window, for writing too, though what it writes stays its own.
+        let memory = Memory::Private(parts.inherit(snapshot.memory.into(), OpenedAgain::ToReadAndWrite));
+        let state = parts.inherit(snapshot.state.into(), OpenedAgain::Never);
         let files = parts.disks.file_sets();
         let inherited = Inherited { sockets: parts.sockets, files: &files, memory };
         let arguments = command_line::restore(&config, parts.accelerator, &parts.disks, inherited);
@@ -128,10 +128,12 @@ fn boot(config: VmConfig, memory: Option<OwnedFd>) -> Result<Vm, LaunchError> {
         parts.disks.add_tools(tools.into(), path);
     }
     let boot_files = BootFiles {
-        kernel: parts.inherit(files.kernel.into()),
-        initramfs: parts.inherit(files.initramfs.into()),
+        kernel: parts.inherit(files.kernel.into(), OpenedAgain::ToRead),
+        initramfs: parts.inherit(files.initramfs.into(), OpenedAgain::ToRead),
     };
-    let memory = memory.map_or(Memory::Anonymous, |memory| Memory::Shared(parts.inherit(memory)));
+    let memory = memory.map_or(Memory::Anonymous, |memory| {
+        Memory::Shared(parts.inherit(memory, OpenedAgain::ToReadAndWrite))
+    });
     let file_sets = parts.disks.file_sets();
     let inherited = Inherited { sockets: parts.sockets, files: &file_sets, memory };
     let (disks, window) = (&parts.disks, parts.window_file);
@@ -151,16 +153,28 @@ struct Parts {
     window: Option<Window>,
     window_file: Option<WindowFile>,
     /// What QEMU inherits, beside the files of the disks.
-    inherited: Vec<OwnedFd>,
+    inherited: Vec<InheritedFile>,
+    /// As whom QEMU runs; `None` for the caller.
+    user: Option<Identity>,
 }
 
 impl Parts {
     fn gather(config: &VmConfig) -> Result<Parts, LaunchError> {
         let accelerator = Accelerator::choose(config.accelerator)?;
+        let user = config.user.identity(accelerator)?;
         if config.memory_mib < MEMORY_MIB_MIN || config.vcpus == 0 {
             return Err(LaunchError::TooSmall { memory_mib: config.memory_mib, vcpus: config.vcpus });
         }
         let disks = Disks::prepare(&config.drives, &config.temporary_directory)?;
+        let user = user.filter(|user| {
+            let is_kept_from = disks.has_named_files && config.user == QemuUser::Unprivileged;
+            if is_kept_from {
+                debug!(
+                    "QEMU runs as the caller: an image names files that {user} may not be allowed to open"
+                );
+            }
+            !is_kept_from
+        });
         let pair = || UnixStream::pair().map_err(system("make a channel to the VM"));
         let ((channel, far_channel), (nodes_channel, far_nodes_channel), (monitor, far_monitor)) =
             (pair()?, pair()?, pair()?);
@@ -169,44 +183,61 @@ impl Parts {
             nodes: far_nodes_channel.as_raw_fd(),
             qmp: far_monitor.as_raw_fd(),
         };
-        let mut inherited: Vec<OwnedFd> =
-            vec![far_channel.into(), far_nodes_channel.into(), far_monitor.into()];
-        let (mut window, mut window_file) = (None, None);
-        if config.window_bytes > 0 {
-            let made = Window::create(config.window_bytes).map_err(system("make memory to share"))?;
-            let far = made.file.try_clone().map_err(system("duplicate a descriptor"))?;
-            window_file = Some(WindowFile { file: far.as_raw_fd(), bytes: made.bytes });
-            window = Some(made);
-            inherited.push(far);
-        }
-        Ok(Parts {
+        let mut parts = Parts {
             accelerator,
             disks,
             channel,
             nodes_channel,
             monitor,
             sockets,
-            window,
-            window_file,
-            inherited,
-        })
+            window: None,
+            window_file: None,
+            inherited: Vec::new(),
+            user,
+        };
+        for socket in [far_channel, far_nodes_channel, far_monitor] {
+            parts.inherit(socket.into(), OpenedAgain::Never);
+        }
+        if config.window_bytes > 0 {
+            let window = Window::create(config.window_bytes).map_err(system("make memory to share"))?;
+            let far = window.file.try_clone().map_err(system("duplicate a descriptor"))?;
+            let file = parts.inherit(far, OpenedAgain::ToReadAndWrite);
+            parts.window_file = Some(WindowFile { file, bytes: window.bytes });
+            parts.window = Some(window);
+        }
+        Ok(parts)
     }
 
-    fn inherit(&mut self, file: OwnedFd) -> RawFd {
+    fn inherit(&mut self, file: OwnedFd, opened_again: OpenedAgain) -> RawFd {
         let number = file.as_raw_fd();
-        self.inherited.push(file);
+        self.inherited.push(InheritedFile { file, opened_again });
         number
     }
 
     /// Runs QEMU and waits until it has understood its command line.
-    fn spawn(mut self, mut config: VmConfig, arguments: Vec<std::ffi::OsString>) -> Result<Vm, LaunchError> {
+    fn spawn(mut self, mut config: VmConfig, arguments: Vec<OsString>) -> Result<Vm, LaunchError> {
         debug!("{} {arguments:?}", config.hypervisor.display());
-        let mut command = surroundings::command(&config.hypervisor, &self.disks.environment)
-            .map_err(system("find the current folder"))?;
-        command.args(arguments);
-        self.inherited.extend(self.disks.files.drain(..).map(|file| file.file));
-        self.inherited.append(&mut self.disks.secrets);
-        let (process, console) = spawn(command, self.inherited, &config.hypervisor, config.console.take())?;
+        for file in std::mem::take(&mut self.disks.files) {
+            self.inherit(file.file, OpenedAgain::Never);
+        }
+        for secret in std::mem::take(&mut self.disks.secrets) {
+            self.inherit(secret, OpenedAgain::ToRead);
+        }
+        let sink = config.console.take();
+        let program = Program {
+            hypervisor: &config.hypervisor,
+            arguments: &arguments,
+            inherited: self.inherited,
+            environment: &self.disks.environment,
+            wish: &config.user,
+            user: self.user,
+            data_bytes_max: memory_limit::data_bytes_max(
+                config.memory_mib,
+                config.vcpus,
+                config.drives.len(),
+            ),
+        };
+        let (process, console) = program.spawn(sink)?;
         debug!(target: LAUNCH_STEPS, "QEMU is started");
         let connected = Qmp::connect(self.monitor, START_DEADLINE);
         debug!(target: LAUNCH_STEPS, "QEMU has understood its command line");
@@ -223,29 +254,6 @@ impl Parts {
             Err(problem) => Err(why_it_failed(&process, &console, problem, &self.disks.drives)),
         }
     }
-}
-
-fn system(operation: &'static str) -> impl Fn(io::Error) -> LaunchError {
-    move |source| LaunchError::System { operation, source }
-}
-
-fn spawn(
-    mut command: Command,
-    inherited: Vec<OwnedFd>,
-    hypervisor: &Path,
-    sink: Option<ConsoleSink>,
-) -> Result<(Process, Console), LaunchError> {
-    let pipe_error = system("make a pipe for the VM's console");
-    let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| pipe_error(errno.into()))?;
-    let other_writer = writer.try_clone().map_err(pipe_error)?;
-    command.stdin(Stdio::null()).stdout(writer).stderr(other_writer);
-    let process = Process::spawn(command, inherited).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => LaunchError::no_hypervisor(hypervisor),
-        _ => LaunchError::Hypervisor { path: hypervisor.to_owned(), source },
-    })?;
-    let console =
-        Console::drain(File::from(reader), sink).map_err(system("start the thread for the VM's console"))?;
-    Ok((process, console))
 }
 
 fn why_it_failed(process: &Process, console: &Console, problem: QmpError, drives: &[Disk]) -> LaunchError {

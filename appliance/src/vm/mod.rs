@@ -4,6 +4,7 @@
 pub mod accelerator;
 mod backing;
 pub mod command_line;
+mod confinement;
 pub mod console;
 mod diagnosis;
 pub mod drive;
@@ -14,12 +15,15 @@ mod in_use;
 mod last_words;
 mod launch;
 mod location;
+mod memory_limit;
 mod overlay;
 mod process;
 pub mod qmp;
 pub mod remote;
 mod saved_state;
+mod spawn;
 mod surroundings;
+mod user;
 mod window;
 mod write_watch;
 
@@ -42,6 +46,7 @@ pub use last_words::LastWords;
 pub use location::Location;
 pub use qmp::{Qmp, QmpError};
 pub use remote::{Remote, RemoteError};
+pub use user::{Identity, QemuUser};
 pub use window::{WINDOW_BYTES, Window};
 pub use write_watch::WriteWatch;
 
@@ -80,6 +85,8 @@ pub struct VmConfig {
     pub vcpus: u32,
     /// QEMU: a path, or a name that is looked for in PATH.
     pub hypervisor: PathBuf,
+    /// As whom QEMU runs.
+    pub user: QemuUser,
     /// KVM or emulation.
     pub accelerator: AcceleratorChoice,
     /// Text to put at the end of the kernel's command line.
@@ -103,6 +110,7 @@ impl VmConfig {
             memory_mib: MEMORY_MIB,
             vcpus: VCPUS,
             hypervisor: HYPERVISOR.into(),
+            user: QemuUser::default(),
             accelerator: AcceleratorChoice::Automatic,
             append: None,
             is_verbose: false,

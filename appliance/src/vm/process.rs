@@ -1,9 +1,8 @@
 //! Runs QEMU as a child that cannot outlive this process. The kernel kills it when the *thread* that started it
-//! ends, so a thread of its own starts it, waits for it, and does nothing else. The only unsafe code is what runs
-//! between fork and exec.
+//! ends, so a thread of its own starts it, waits for it, and does nothing else. What the child is kept from is in
+//! `confinement.rs`. The only unsafe code is what makes that run between fork and exec.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::Arc;
@@ -12,16 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl::set_pdeathsig;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{Pid, getpid, getppid, setsid};
 use parking_lot::{Condvar, Mutex};
 
-/// How many files the program may have open: four for each of 255 drives, and what QEMU needs for itself.
-const FILES_MAX: libc::rlim_t = 4096;
+use super::confinement::{Confinement, InheritedFile, InheritedNumber};
 
 /// A child process, killed and reaped when dropped.
 #[derive(Debug)]
@@ -44,17 +40,20 @@ struct Shared {
 
 impl Process {
     /// Starts a program in a session of its own, so that a terminal's interrupt does not reach it. Of this
-    /// process's open files it inherits the standard ones as `command` says, and `inherited` under their numbers;
-    /// these are closed here once it runs.
+    /// process's open files it inherits the standard ones as `command` says, and `inherited` under their numbers.
     ///
     /// # Errors
-    /// Fails when no thread can be made or the program cannot be run.
-    pub fn spawn(command: Command, inherited: Vec<OwnedFd>) -> io::Result<Process> {
+    /// Fails when no thread can be made, the program cannot be run, or not as the user whom `confinement` names.
+    pub fn spawn(
+        command: Command,
+        confinement: Confinement,
+        inherited: Arc<Vec<InheritedFile>>,
+    ) -> io::Result<Process> {
         let shared = Arc::new(Shared::default());
         let (sender, receiver) = mpsc::channel();
         let keeper_shared = Arc::clone(&shared);
         thread::Builder::new().name("vm-keeper".to_owned()).spawn(move || {
-            match spawn_child(command, inherited) {
+            match spawn_child(command, confinement, inherited) {
                 // Nobody is left to hear when the caller's thread was ended: then this process is ending.
                 Ok((child, pid)) => {
                     let _ = sender.send(Ok(pid));
@@ -147,13 +146,22 @@ fn keep(mut child: Child, pid: Pid, shared: &Shared) {
     shared.ended.notify_all();
 }
 
-fn spawn_child(mut command: Command, inherited: Vec<OwnedFd>) -> io::Result<(Child, Pid)> {
+fn spawn_child(
+    mut command: Command,
+    confinement: Confinement,
+    inherited: Arc<Vec<InheritedFile>>,
+) -> io::Result<(Child, Pid)> {
     let parent = getpid();
-    let numbers: Vec<RawFd> = inherited.iter().map(AsRawFd::as_raw_fd).collect();
+    let numbers: Vec<InheritedNumber> = inherited.iter().map(InheritedNumber::from).collect();
     // SAFETY: between fork and exec the closure only makes system calls on numbers and memory it owns; it
     // allocates nothing and takes no lock.
     unsafe {
-        command.pre_exec(move || prepare_child(parent, &numbers));
+        command.pre_exec(move || {
+            setsid()?;
+            confinement.apply(&numbers)?;
+            // A change of user takes the request back, so it comes afterwards.
+            die_with(parent)
+        });
     }
     let child = command.spawn()?;
     drop(inherited);
@@ -161,41 +169,21 @@ fn spawn_child(mut command: Command, inherited: Vec<OwnedFd>) -> io::Result<(Chi
     Ok((child, Pid::from_raw(pid)))
 }
 
-/// Runs in the child, before the program.
-fn prepare_child(parent: Pid, inherited: &[RawFd]) -> io::Result<()> {
-    setsid()?;
+/// Has the kernel kill this process when its parent ends.
+fn die_with(parent: Pid) -> io::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
     // The parent may have died before the request was made.
-    if getppid() != parent {
-        return Err(Errno::ESRCH.into());
-    }
-    // What the guest's files hold does not belong in a core file.
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    let (_, files_max) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let files_max = files_max.min(FILES_MAX);
-    setrlimit(Resource::RLIMIT_NOFILE, files_max, files_max)?;
-    close_on_exec_from(3);
-    for number in inherited {
-        // SAFETY: the numbers are those of files the parent keeps open until the program runs.
-        let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(*number) };
-        fcntl(file, FcntlArg::F_SETFD(FdFlag::empty()))?;
-    }
-    Ok(())
-}
-
-/// Marks every file from `first` on to be closed when the program runs: an application that uses this library may
-/// have opened some without that mark. Kernels before 5.11 cannot; there only marked files stay behind.
-fn close_on_exec_from(first: libc::c_uint) {
-    const CLOSE_RANGE_CLOEXEC: libc::c_uint = 1 << 2;
-    // SAFETY: the call changes flags of this process's descriptors and touches no memory.
-    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, CLOSE_RANGE_CLOEXEC) };
+    if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::confinement::OpenedAgain;
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
     use std::fs::File;
     use std::io::{Read, Write};
+    use std::os::fd::{AsRawFd, RawFd};
     use std::os::unix::net::UnixStream;
     use std::os::unix::process::ExitStatusExt;
     use std::process::Stdio;
@@ -208,16 +196,24 @@ mod tests {
         command
     }
 
+    fn spawn(command: Command, inherited: Option<UnixStream>) -> io::Result<Process> {
+        let inherited = inherited
+            .map(|socket| InheritedFile { file: socket.into(), opened_again: OpenedAgain::Never })
+            .into_iter()
+            .collect();
+        Process::spawn(command, Confinement::default(), Arc::new(inherited))
+    }
+
     #[test]
     fn status_is_that_of_the_program() {
-        let process = Process::spawn(shell("exit 7"), Vec::new()).unwrap();
+        let process = spawn(shell("exit 7"), None).unwrap();
         assert_eq!(process.wait(DEADLINE).unwrap().code(), Some(7));
         assert_eq!(process.status().unwrap().code(), Some(7));
     }
 
     #[test]
     fn missing_program_is_an_error_of_spawn() {
-        let error = Process::spawn(Command::new("/nonexistent/qemu"), Vec::new()).unwrap_err();
+        let error = spawn(Command::new("/nonexistent/qemu"), None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 
@@ -227,7 +223,7 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let number = theirs.as_raw_fd();
         let script = format!("trap '' TERM; echo >&{number}; while :; do sleep 0.1; done");
-        let process = Process::spawn(shell(&script), vec![theirs.into()]).unwrap();
+        let process = spawn(shell(&script), Some(theirs)).unwrap();
         ours.read_exact(&mut [0]).unwrap();
         assert_eq!(process.wait(Duration::from_millis(10)), None);
         assert_eq!(process.end(Duration::from_millis(50)).unwrap().signal(), Some(libc::SIGKILL));
@@ -235,7 +231,7 @@ mod tests {
 
     #[test]
     fn dropped_process_is_gone() {
-        let process = Process::spawn(shell("exec sleep 1000"), Vec::new()).unwrap();
+        let process = spawn(shell("exec sleep 1000"), None).unwrap();
         let pid = process.pid();
         drop(process);
         assert_eq!(kill(pid, None), Err(Errno::ESRCH));
@@ -249,7 +245,7 @@ mod tests {
         let stray = File::open("/dev/null").unwrap();
         fcntl(&stray, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
         let script = format!("echo /proc/self/fd/* >&{number}");
-        let process = Process::spawn(shell(&script), vec![theirs.into()]).unwrap();
+        let process = spawn(shell(&script), Some(theirs)).unwrap();
         let mut listed = String::new();
         ours.read_to_string(&mut listed).unwrap();
         let has =
@@ -259,27 +255,11 @@ mod tests {
     }
 
     #[test]
-    fn child_leaves_no_core_file_and_opens_a_bounded_number_of_files() {
-        let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let number = theirs.as_raw_fd();
-        let script = format!("echo $(ulimit -Hc) $(ulimit -Hn) >&{number}");
-        let process = Process::spawn(shell(&script), vec![theirs.into()]).unwrap();
-        let mut limits = String::new();
-        ours.read_to_string(&mut limits).unwrap();
-        let (core, files) = limits.trim().split_once(' ').unwrap();
-        assert_eq!(core, "0");
-        assert!(files.parse::<u64>().unwrap() <= FILES_MAX, "{limits}");
-        assert!(process.wait(DEADLINE).unwrap().success());
-    }
-
-    #[test]
     fn child_lives_when_the_thread_that_asked_for_it_ends() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let number = theirs.as_raw_fd();
         let script = format!("read line <&{number}; exit 3");
-        let process = thread::spawn(move || Process::spawn(shell(&script), vec![theirs.into()]).unwrap())
-            .join()
-            .unwrap();
+        let process = thread::spawn(move || spawn(shell(&script), Some(theirs)).unwrap()).join().unwrap();
         assert_eq!(process.status(), None);
         ours.write_all(b"go\n").unwrap();
         assert_eq!(process.wait(DEADLINE).unwrap().code(), Some(3));

@@ -100,6 +100,7 @@ impl Launch<'_> {
         let settings = self.settings;
         let mut config = VmConfig::new(appliance.clone());
         config.drives = self.drives.to_vec();
+        config.user = settings.qemu_user.clone();
         config.accelerator = settings.accelerator;
         config.append.clone_from(&settings.append);
         config.is_verbose = settings.is_verbose;

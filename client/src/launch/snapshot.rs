@@ -122,7 +122,7 @@ impl Launch<'_> {
     /// Boots the appliance and saves it; `false` when another process is doing so.
     fn make(self, slot: &Slot<'_>, appliance: &Appliance) -> Result<bool, MakingError> {
         let config = || self.config(appliance);
-        let Some(draft) = slot.store.begin(config().memory_mib)? else { return Ok(false) };
+        let Some(draft) = slot.store.begin(&slot.key, config().memory_mib)? else { return Ok(false) };
         let step = Step::Snapshot.to_string();
         let report = |done| self.events.emit(&Event::Launch { step: &step, done, total: STEPS });
         let without_drives = Launch { drives: &[], ..self };

@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 
 use clap::{ArgAction, CommandFactory, Parser};
-use guestfs::appliance::vm::{BadBlockSize, UnknownFormat};
+use guestfs::appliance::vm::{BadBlockSize, QemuUser, UnknownFormat};
 
 use crate::request::{BlockSize, Format, Symlinks};
 
@@ -74,6 +74,10 @@ pub(super) struct Arguments {
     /// Boot the appliance instead of starting from a saved one
     #[arg(long, overrides_with = "no_snapshot")]
     pub(super) no_snapshot: bool,
+
+    /// As root, run QEMU as this user instead of nobody, or as root itself (none)
+    #[arg(long, value_name = "NAME|none", overrides_with = "qemu_user")]
+    pub(super) qemu_user: Option<QemuUser>,
 
     /// Let absolute symbolic links lead to the host's files, as they are, or inside of the mount
     #[arg(

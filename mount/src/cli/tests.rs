@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
+use guestfs::appliance::vm::QemuUser;
+
 use super::*;
 use crate::request::{BlockSize, Format, Symlinks};
 
@@ -49,6 +51,7 @@ fn the_shortest_command_line_mounts_read_only_in_the_background() {
         is_autosync: true,
         direct: Direct::On,
         is_snapshot_used: true,
+        qemu_user: QemuUser::Unprivileged,
         polls_when_busy: true,
         is_verbose: false,
         is_traced: false,
@@ -85,6 +88,8 @@ fn every_option_reaches_the_request() {
         "-v",
         "-x",
         "--no-busy-poll",
+        "--qemu-user",
+        "vm",
         "--selinux",
         "--echo-keys",
         "/mnt",
@@ -103,6 +108,7 @@ fn every_option_reaches_the_request() {
     assert_eq!(request.cache_lifetime, Duration::from_secs(5));
     assert_eq!((request.symlinks, request.is_owner_mapped), (Symlinks::Inside, true));
     assert_eq!(request.ready, ReadySignals { pid_file: Some("p".into()), fd: Some(7) });
+    assert_eq!(request.qemu_user, QemuUser::Named("vm".to_owned()));
     assert!(!request.is_snapshot_used && !request.polls_when_busy);
     assert!(request.is_foreground && !request.is_autosync && request.is_verbose && request.is_traced);
 }

@@ -49,6 +49,9 @@ fn qemu_is_confined_and_has_no_file_that_it_does_not_need() {
     let limits = fs::read_to_string(qemu.join("limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().nth(4), Some("0"), "{core}");
+    let data = limits.lines().find(|line| line.starts_with("Max data size")).unwrap();
+    let bytes: u64 = data.split_whitespace().nth(3).unwrap().parse().expect("there is a limit");
+    assert!(bytes < 4 << 30, "{data}");
 
     // Nothing of the caller's: neither variables, which may hold secrets, nor the folder, which would stay busy.
     let environment = fs::read(qemu.join("environ")).unwrap();

@@ -3,4 +3,5 @@
 mod confinement;
 mod disks;
 mod names;
+mod qemu_user;
 mod users;

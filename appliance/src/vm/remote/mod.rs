@@ -298,6 +298,11 @@ impl Remote {
         self.protocol
     }
 
+    /// Says whether the caller may reach it and others may not: by keys, configuration files, or a socket.
+    pub fn needs_the_caller(&self) -> bool {
+        matches!(self.protocol, Protocol::Ssh | Protocol::Rbd) || matches!(self.server, Some(Server::Unix(_)))
+    }
+
     /// Checks that the image can be opened so.
     ///
     /// # Errors
