@@ -194,7 +194,7 @@ fn named_drives(request: &MountRequest) -> anyhow::Result<Vec<Drive>> {
             GivenDrives::Domain(domain) => {
                 let found = request.libvirt.drives(domain, request.access)?;
                 for drive in found.iter().filter(|drive| drive.access != request.access) {
-                    let (domain, image) = (domain.display(), &drive.location);
+                    let (domain, image) = (domain.to_string_lossy(), &drive.location);
                     say(format_args!(
                         "guestmount: -d {domain}: {image} is read-only: what is written to it is lost"
                     ));

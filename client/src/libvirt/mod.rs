@@ -137,7 +137,7 @@ impl Libvirt {
 
     /// The option that names the hypervisor, to be shown behind `virsh`.
     fn connect(&self) -> String {
-        self.uri.as_ref().map(|uri| format!(" -c {}", uri.display())).unwrap_or_default()
+        self.uri.as_ref().map(|uri| format!(" -c {}", uri.to_string_lossy())).unwrap_or_default()
     }
 }
 
