@@ -6,6 +6,7 @@
 # make bench-growth  measures guests of up to a million files, and writes its part of bench/RESULTS.md
 # make          builds the programs into target/dist
 # make install  puts them under PREFIX (default /usr/local)
+# make install-umount-helper  has plain umount wait until the image is closed (remove-umount-helper: no longer)
 # All of them install what is missing first, and are quiet about what is already done.
 
 SHELL := /bin/sh
@@ -16,7 +17,8 @@ DIST := $(TARGET_DIR)/dist
 PREFIX := /usr/local
 PROGRAMS := guestmount guestunmount guestfs-appliance
 
-.PHONY: build demo bench bench-growth test soak fuzz check install clean setup
+.PHONY: build demo bench bench-growth test soak fuzz check install install-umount-helper remove-umount-helper
+.PHONY: clean setup
 
 build: setup
 	@scripts/build "$(TARGET_DIR)" "$(TARGET)"
@@ -64,6 +66,12 @@ install: build
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/lib/guestfs"
 	for program in $(PROGRAMS); do install "$(DIST)/$$program" "$(DESTDIR)$(PREFIX)/bin/"; done
 	install "$(DIST)/guestfsd" "$(DESTDIR)$(PREFIX)/lib/guestfs/"
+
+install-umount-helper: install
+	@scripts/umount-helper install "$(DESTDIR)/sbin" "$(PREFIX)/bin/guestunmount"
+
+remove-umount-helper:
+	@scripts/umount-helper remove "$(DESTDIR)/sbin" "$(PREFIX)/bin/guestunmount"
 
 clean:
 	$(CARGO) clean

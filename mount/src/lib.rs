@@ -31,4 +31,5 @@ pub mod report;
 pub mod request;
 pub mod run;
 pub mod serve;
+pub mod umount_helper;
 pub mod unmount;

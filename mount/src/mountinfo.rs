@@ -73,7 +73,7 @@ pub fn topmost_at(path: &Path) -> io::Result<Option<MountEntry>> {
 }
 
 /// Parses the table; a line the kernel would not write is passed over.
-fn parse(table: &[u8]) -> Vec<MountEntry> {
+pub fn parse(table: &[u8]) -> Vec<MountEntry> {
     table.split(|byte| *byte == b'\n').filter_map(parse_line).collect()
 }
 

@@ -69,7 +69,9 @@ pub fn run(request: &UnmountRequest) -> anyhow::Result<Outcome> {
         let servers = presence::servers(&entry);
         request.tell(format_args!("unmount {} (device {})", path.display(), entry.device));
         match mountpoint::unmount(&path, Unmount::WhenIdle) {
-            Ok(()) => return wait_for_servers(request, servers).map(|()| Outcome::Unmounted),
+            Ok(()) => {
+                return wait_for_servers(servers, |text| request.tell(text)).map(|()| Outcome::Unmounted);
+            }
             Err(UnmountError::Busy(_)) if tries_left > 0 => {
                 request.tell(format_args!("{}: still in use, trying again in {pause:?}", path.display()));
             }
@@ -113,7 +115,7 @@ impl UnmountRequest {
 
 /// Makes a path absolute and free of symbolic links without waiting for what may be mounted there: its server may
 /// hang or be gone.
-fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
+pub(crate) fn resolve(path: &Path) -> anyhow::Result<PathBuf> {
     let absolute = std::path::absolute(path)?;
     if let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) {
         if let Ok(candidate) = parent.canonicalize().map(|parent| parent.join(name)) {
@@ -169,7 +171,7 @@ fn unmount_lazily(
         return Ok(Outcome::StillMounted);
     }
     if holders.is_empty() {
-        return wait_for_servers(request, servers).map(|()| Outcome::Unmounted);
+        return wait_for_servers(servers, |text| request.tell(text)).map(|()| Outcome::Unmounted);
     }
     let path = entry.mountpoint.display();
     request.say(format_args!("{path}: unmounted, but the image stays open until these are done with it:"));
@@ -177,11 +179,15 @@ fn unmount_lazily(
     Ok(Outcome::Unmounted)
 }
 
-fn wait_for_servers(request: &UnmountRequest, servers: Vec<Server>) -> anyhow::Result<()> {
+/// Waits until the servers of a mount that is gone have closed their images; `tell` hears what is waited for.
+pub(crate) fn wait_for_servers(
+    servers: Vec<Server>,
+    tell: impl Fn(fmt::Arguments<'_>),
+) -> anyhow::Result<()> {
     let deadline = Instant::now() + CLOSE_DEADLINE;
     for server in servers {
         let pid = server.pid;
-        request.tell(format_args!("unmounted; waiting for guestmount (process {pid}) to close the image"));
+        tell(format_args!("unmounted; waiting for guestmount (process {pid}) to close the image"));
         match server.wait(deadline) {
             Ending::Closed => {}
             Ending::Failed(reason) => bail!(

@@ -1,4 +1,4 @@
-//! The `guestunmount` command: its options, and its exit status.
+//! The `guestunmount` command: its options, and its exit status. Called as a helper of umount it is one.
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use guestmount::descriptor::Inherited;
 use guestmount::report::{one_line, say};
+use guestmount::umount_helper;
 use guestmount::unmount::{self, UnmountRequest};
 
 /// How often a busy mount is tried again when nothing else is asked for.
@@ -52,6 +53,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    let mut words = std::env::args_os();
+    if umount_helper::is_called(words.next().as_deref()) {
+        return umount_helper::run(words);
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

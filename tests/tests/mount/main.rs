@@ -3,5 +3,7 @@
 mod bad_input;
 mod formats;
 mod lifecycle;
+mod logout;
 mod operations;
 mod transfers;
+mod umount;
