@@ -12,6 +12,7 @@ use crate::devices::Devices;
 use crate::init::children::Children;
 use crate::init::modules::Modules;
 use crate::init::tools_image::ToolsImage;
+use crate::inspect::Inspected;
 use crate::mounts::MountTable;
 use crate::nodes::NodeServer;
 use crate::progress::Progress;
@@ -44,6 +45,8 @@ pub struct Server {
     pub window: OnceLock<Window>,
     /// Whose turn it is to read the nodes port.
     pub turns: Turns,
+    /// What the last inspection found.
+    pub inspected: Inspected,
     /// How far the running call of the libguestfs port has come.
     pub progress: Progress,
     is_appliance: bool,
@@ -91,6 +94,7 @@ impl Server {
             nodes: NodeServer::new(),
             window: OnceLock::new(),
             turns: Turns::default(),
+            inspected: Inspected::default(),
             progress: Progress::new(),
             is_appliance: false,
             umask: AtomicU32::new(UMASK_FIRST),

@@ -3,13 +3,16 @@
 //! The names are those of blkid. What is not recognised here may still be known to blkid; what is, is only as sure as
 //! a mark can be, and it is the kernel that checks the rest.
 
+mod identity;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
 mod raid;
 
-pub use raid::is_member_by_its_end;
+pub use self::identity::{Identity, identity};
+pub use self::raid::is_member_by_its_end;
 
 /// How much of a device is looked at, in bytes: the last mark is reiserfs's and btrfs's, behind 64 KiB.
 const LOOKED_AT_BYTES: usize = 72 << 10;

@@ -7,6 +7,7 @@ pub mod control;
 pub mod directories;
 pub mod files;
 pub mod filesystems;
+pub mod inspection;
 pub mod mounts;
 pub mod nodes;
 pub mod partitions;
@@ -24,6 +25,7 @@ static TOPICS: &[&[&Procedure]] = &[
     directories::PROCEDURES,
     files::PROCEDURES,
     filesystems::PROCEDURES,
+    inspection::PROCEDURES,
     mounts::PROCEDURES,
     nodes::PROCEDURES,
     partitions::PROCEDURES,

@@ -27,6 +27,8 @@ record! {
         pub kind: ByteString,
         /// The label; empty where there is none.
         pub label: ByteString,
+        /// The UUID; empty where there is none.
+        pub uuid: ByteString,
         /// What it is good for.
         pub role: FilesystemRole,
         /// Why it could not be looked at.

@@ -21,7 +21,7 @@ use crate::tools::{Command, name_device};
 
 mod check;
 mod make;
-mod probe;
+pub(super) mod probe;
 
 use probe::{Content, Tag};
 
@@ -168,7 +168,7 @@ impl Server {
 
     /// Asks what devices hold, as many as possible in one run: starting a program takes long where the processor is
     /// emulated.
-    fn contents(&self, nodes: &[PathBuf]) -> Result<HashMap<PathBuf, probe::Probed>, Failure> {
+    pub(super) fn contents(&self, nodes: &[PathBuf]) -> Result<HashMap<PathBuf, probe::Probed>, Failure> {
         let mut contents = HashMap::new();
         let mut rest = nodes;
         while !rest.is_empty() {

@@ -9,6 +9,7 @@ pub mod directories;
 pub mod files;
 pub mod filesystems;
 pub mod groups;
+pub mod inspection;
 pub mod mounts;
 pub mod partitions;
 pub mod transfers;
@@ -31,6 +32,7 @@ static TOPICS: &[Dispatch] = &[
     topics::directories::dispatch,
     topics::files::dispatch,
     topics::filesystems::dispatch,
+    topics::inspection::dispatch,
     topics::mounts::dispatch,
     topics::nodes::dispatch,
     topics::partitions::dispatch,

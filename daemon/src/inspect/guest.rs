@@ -120,6 +120,28 @@ impl Guest {
         Some(found)
     }
 
+    /// Spells a path as the file system does. Its last name may be that of something that is not there yet.
+    pub fn spelt(&self, path: &GuestPath) -> Option<GuestPath> {
+        let mut found = GuestPath::root();
+        let mut names =
+            path.as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty()).peekable();
+        while let Some(name) = names.next() {
+            if matches!(name, b"." | b"..") {
+                return None;
+            }
+            found = match self.entry_in_any_case(&found, name) {
+                Some(entry) => entry,
+                None if names.peek().is_none()
+                    && self.kind(&found, Links::Follow) == Some(FileType::Directory) =>
+                {
+                    below(&found, name)?
+                }
+                None => return None,
+            };
+        }
+        Some(found)
+    }
+
     /// Says whether a path in any case leads to a directory.
     pub fn is_directory_in_any_case(&self, path: &str) -> bool {
         self.has_in_any_case(path, FileType::Directory)
@@ -135,11 +157,7 @@ impl Guest {
     }
 
     fn entry_in_any_case(&self, directory: &GuestPath, name: &[u8]) -> Option<GuestPath> {
-        let below = |name: &[u8]| {
-            let base = directory.as_bytes().strip_suffix(b"/").unwrap_or(directory.as_bytes());
-            GuestPath::new(&[base, b"/", name].concat()).ok()
-        };
-        let exactly = below(name)?;
+        let exactly = below(directory, name)?;
         if self.kind(&exactly, Links::Keep).is_some() {
             return Some(exactly);
         }
@@ -149,7 +167,7 @@ impl Guest {
         self.names(directory)?
             .into_iter()
             .find(|other| other.eq_ignore_ascii_case(name))
-            .and_then(|name| below(&name))
+            .and_then(|name| below(directory, &name))
     }
 
     /// Lists the names in a directory.
@@ -195,6 +213,12 @@ impl Guest {
     fn there<T>(&self, result: Result<T, Failure>, path: &GuestPath) -> Option<T> {
         result.inspect_err(|failure| self.note(format!("{path}: {failure}"))).ok()
     }
+}
+
+/// Names an entry of a directory.
+fn below(directory: &GuestPath, name: &[u8]) -> Option<GuestPath> {
+    let base = directory.as_bytes().strip_suffix(b"/").unwrap_or(directory.as_bytes());
+    GuestPath::new(&[base, b"/", name].concat()).ok()
 }
 
 /// Takes a text of a guest that is to be a name or the like: trimmed, neither empty nor unreasonably long.
@@ -251,6 +275,11 @@ mod tests {
         std::fs::create_dir(directory.path().join("WINDOWS")).unwrap();
         assert_eq!(guest.in_any_case("/WINDOWS").unwrap().to_string(), "/WINDOWS");
         assert_eq!(guest.in_any_case("/WINDOWS/x"), None);
+        let spelt = |path: &str| guest.spelt(&known(path)).map(|path| path.to_string());
+        assert_eq!(spelt("/windows/SYSTEM32//cmd.exe").as_deref(), Some("/Windows/System32/CMD.EXE"));
+        assert_eq!(spelt("/Windows/System32/new").as_deref(), Some("/Windows/System32/new"));
+        assert_eq!((spelt("/Windows/new/x"), spelt("/Windows/../x")), (None, None));
+        assert_eq!(spelt("/").as_deref(), Some("/"));
         assert_eq!(guest.in_any_case("/Windows/System32/cmd.exe/x"), None);
     }
 

@@ -10,6 +10,7 @@ pub mod classify;
 mod coreos;
 pub mod fstab;
 pub mod guest;
+pub mod inspected;
 mod linux;
 mod media;
 pub mod merge;
@@ -18,6 +19,8 @@ mod packages;
 pub mod registry;
 mod unix;
 pub mod windows;
+
+pub use self::inspected::Inspected;
 
 /// What can be asked about the disks, beyond what an fstab names.
 pub trait Disks: fstab::Devices {

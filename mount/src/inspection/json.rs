@@ -81,8 +81,10 @@ fn filesystem(filesystem: &FoundFilesystem) -> Value {
     let mut object = Map::new();
     object.insert("device".to_owned(), json!(filesystem.mountable.to_string()));
     object.insert("type".to_owned(), json!(filesystem.kind.to_string()));
-    if !filesystem.label.as_bytes().is_empty() {
-        object.insert("label".to_owned(), json!(filesystem.label.to_string()));
+    for (name, value) in [("label", &filesystem.label), ("uuid", &filesystem.uuid)] {
+        if !value.as_bytes().is_empty() {
+            object.insert(name.to_owned(), json!(value.to_string()));
+        }
     }
     object.insert("role".to_owned(), json!(filesystem.role.word()));
     if let Some(problem) = &filesystem.problem {

@@ -115,6 +115,19 @@ impl Probed {
         }
     }
 
+    /// Gives the value of a field. Its escapes are undone: blkid writes a backslash before blanks and the like.
+    pub fn field(&self, name: &str) -> Option<Vec<u8>> {
+        let mut bytes = self.fields.get(name)?.iter();
+        let mut value = Vec::new();
+        while let Some(byte) = bytes.next() {
+            match byte {
+                b'\\' => value.extend(bytes.next()),
+                byte => value.push(*byte),
+            }
+        }
+        Some(value)
+    }
+
     fn text(&self, name: &str) -> Option<&str> {
         self.fields.get(name).and_then(|value| std::str::from_utf8(value).ok())
     }
