@@ -15,7 +15,7 @@ TARGET := x86_64-unknown-linux-gnu
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 DIST := $(TARGET_DIR)/dist
 PREFIX := /usr/local
-PROGRAMS := guestmount guestunmount guestfs-appliance
+PROGRAMS := guestmount guestunmount guestinspect guestfs-appliance
 
 .PHONY: build demo bench bench-growth test soak fuzz check install install-umount-helper remove-umount-helper
 .PHONY: clean setup

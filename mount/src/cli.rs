@@ -8,11 +8,13 @@ mod arguments;
 mod tests;
 
 use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use guestfs::api::values::{Mountable, ValueError};
 use guestfs::appliance::vm::{Drive, Location, RemoteError};
 use guestfs::libvirt::Libvirt;
 use thiserror::Error;
@@ -20,7 +22,9 @@ use thiserror::Error;
 use self::arguments::{Arguments, Given, option_names};
 use crate::config::Config;
 use crate::mount_options::{self, MountOptionError, MountOptions};
-use crate::request::{Access, Direct, GivenDrives, GuestMount, GuestMountError, MountRequest, ReadySignals};
+use crate::request::{
+    Access, Direct, Discovery, GivenDrives, GuestMount, GuestMountError, MountRequest, ReadySignals,
+};
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +56,9 @@ pub enum CliError {
     #[error("no disk image given; add one with -a, as in: guestmount -a disk.qcow2 -m /dev/sda1 /mnt")]
     NoDrive,
     /// No `-m`.
-    #[error("no filesystem given; name one with -m, as in: guestmount -a disk.qcow2 -m /dev/sda1 /mnt")]
+    #[error(
+        "no filesystem given; have them found with -i, or name one with -m, as in: guestmount -a disk.qcow2 -i /mnt"
+    )]
     NoMount,
     /// No mountpoint, or more than one.
     #[error(
@@ -81,6 +87,14 @@ pub enum CliError {
         "no filesystem for / given; one -m must be without a mountpoint, as in: -m /dev/sda2 -m /dev/sda1:/boot"
     )]
     NoRoot,
+    /// A `--root` that is no device.
+    #[error("--root {value:?}: {problem}; write for example --root /dev/sda1")]
+    Root {
+        /// The value.
+        value: OsString,
+        /// What is wrong with it.
+        problem: ValueError,
+    },
     /// A `-m` that is not understood.
     #[error(transparent)]
     GuestMount(#[from] GuestMountError),
@@ -113,9 +127,6 @@ const CACHE_LIFETIME_READ_WRITE: Duration = Duration::from_secs(60);
 /// The same read-only: nothing can change, so the kernel need never ask again while the mount lasts.
 const CACHE_LIFETIME_READ_ONLY: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What to do instead of options that need to look into the guest's operating system.
-const NAME_THE_FILESYSTEM: &str =
-    "name the filesystem with -m, for example -m /dev/sda1 (one that does not exist shows those that do)";
 /// What to do instead of options that decrypt.
 const DECRYPT_FIRST: &str = "mount a filesystem that is not encrypted, with -m";
 
@@ -143,7 +154,6 @@ impl Arguments {
             return Err(CliError::Live);
         }
         let asked = [
-            (self.inspector, "-i", NAME_THE_FILESYSTEM),
             (!self.key.is_empty(), "--key", DECRYPT_FIRST),
             (self.keys_from_stdin, "--keys-from-stdin", DECRYPT_FIRST),
         ];
@@ -159,13 +169,14 @@ impl Arguments {
         let drives = self.drives(matches, access)?;
         let mounts =
             self.mount.iter().map(|value| GuestMount::parse(value)).collect::<Result<Vec<_>, _>>()?;
+        let discovery = self.discovery()?;
         if drives.is_empty() {
             return Err(CliError::NoDrive);
         }
-        if mounts.is_empty() {
+        if mounts.is_empty() && discovery == Discovery::None {
             return Err(CliError::NoMount);
         }
-        if !mounts.iter().any(GuestMount::is_root) {
+        if discovery == Discovery::None && !mounts.iter().any(GuestMount::is_root) {
             return Err(CliError::NoRoot);
         }
         let count = self.mountpoint.len();
@@ -181,6 +192,7 @@ impl Arguments {
             drives,
             libvirt: Libvirt { uri: self.connect },
             mounts,
+            discovery,
             access,
             mountpoint,
             options,
@@ -201,6 +213,18 @@ impl Arguments {
             is_verbose: self.verbose,
             is_traced: self.trace,
         })
+    }
+
+    /// Decides what is to be found out from the images.
+    fn discovery(&mut self) -> Result<Discovery, CliError> {
+        let root = self.root.take().map(|root| {
+            let parsed = Mountable::new(root.as_bytes());
+            parsed.map_err(|problem| CliError::Root { value: root, problem })
+        });
+        match (self.inspector, root.transpose()?) {
+            (false, None) => Ok(Discovery::None),
+            (_, root) => Ok(Discovery::Inspect { root }),
+        }
     }
 
     /// Decides between reading and writing: the command line before the configuration files, and reading when

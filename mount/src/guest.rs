@@ -1,16 +1,17 @@
-//! The appliance behind a mount, with the guest's file systems mounted in it.
+//! The appliance behind a mount, with the guest's file systems mounted in it (`filesystems`).
 //!
 //! When it dies, a read-only mount gets another one that shows the same; a read-write one does not, since what was
 //! written and not yet brought to the disk died too.
 
-use std::sync::Arc;
+mod filesystems;
+
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use guestfs::api::Remote;
 use guestfs::api::procedures::filesystems::Filesystems;
-use guestfs::api::procedures::mounts::Mounts;
 use guestfs::appliance::LAUNCH_STEPS;
 use guestfs::appliance::vm::{Drive, Format, LastWords, Location};
 use guestfs::direct::disks::Disks;
@@ -22,7 +23,7 @@ use parking_lot::Mutex;
 
 use crate::events::EventDisplay;
 use crate::report::{one_line, say};
-use crate::request::{Access, GivenDrives, GuestMount, MountRequest, as_typed};
+use crate::request::{Access, GivenDrives, GuestMount, MountRequest};
 
 /// The guest's nodes through one appliance.
 pub type ApplianceNodes = WindowNodes<Remote<Arc<NodesConnection>>>;
@@ -38,6 +39,8 @@ pub struct Guest {
     request: MountRequest,
     drives: Vec<Drive>,
     settings: Settings,
+    /// What is mounted in it, once that is known; every further appliance mounts the same.
+    mounts: OnceLock<Vec<GuestMount>>,
     /// The appliance; `None` while there is none. Held while another is started.
     handle: Mutex<Option<Handle>>,
     is_closing: AtomicBool,
@@ -46,7 +49,7 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Launches the appliance and mounts what each `-m` names.
+    /// Launches the appliance and mounts what is asked for.
     pub fn launch(request: &MountRequest) -> anyhow::Result<Arc<Guest>> {
         let request = request.clone();
         let mut drives = named_drives(&request)?;
@@ -67,6 +70,7 @@ impl Guest {
             request,
             drives,
             settings,
+            mounts: OnceLock::new(),
             handle: Mutex::new(None),
             is_closing: AtomicBool::new(false),
             loss: Arc::default(),
@@ -76,7 +80,7 @@ impl Guest {
         Ok(Arc::new(guest))
     }
 
-    /// Starts an appliance and mounts what each `-m` names.
+    /// Starts an appliance and mounts what is asked for.
     fn start(&self) -> anyhow::Result<Handle> {
         let last_words = Arc::new(Mutex::new(None));
         let mut handle = Handle::with_settings(self.settings.clone());
@@ -86,7 +90,14 @@ impl Guest {
         }
         handle.launch()?;
         *last_words.lock() = Some(handle.last_words()?);
-        mount_filesystems(&handle, &self.request)?;
+        match self.mounts.get() {
+            Some(mounts) => filesystems::mount_again(&handle, mounts, self.request.access)?,
+            None => {
+                let mounts = filesystems::mount_first(&handle, &self.request)?;
+                // Only the first start gets here.
+                let _ = self.mounts.set(mounts);
+            }
+        }
         log::debug!(target: LAUNCH_STEPS, "the guest's file systems are mounted");
         Ok(handle)
     }
@@ -168,7 +179,8 @@ impl Guest {
     /// Tells whether a name can have several spellings on any of the mounted file systems.
     pub fn ignores_case(&self) -> anyhow::Result<bool> {
         let handle = self.handle.lock();
-        ignores_case(handle.as_ref().context("the appliance has ended")?, &self.request.mounts)
+        let mounts = self.mounts.get().map_or(&[][..], Vec::as_slice);
+        ignores_case(handle.as_ref().context("the appliance has ended")?, mounts)
     }
 
     /// Ends the appliance when everything is on the disks. Calls that still wait fail.
@@ -214,54 +226,6 @@ fn nodes_of(handle: &mut Handle) -> anyhow::Result<Started<ApplianceNodes>> {
     let nodes = handle.nodes()?;
     let connection = Arc::clone(&nodes.0);
     Ok(Started { nodes: WindowNodes::new(nodes, window), is_lost: Box::new(move || connection.is_lost()) })
-}
-
-/// Mounts what each `-m` names.
-fn mount_filesystems(handle: &Handle, request: &MountRequest) -> anyhow::Result<()> {
-    let guest = handle.guest()?;
-    for mount in &request.mounts {
-        let options = mount.options_for(request.access);
-        let mounted = match &mount.filesystem {
-            Some(filesystem) => guest.mount_vfs(&options, filesystem, &mount.mountable, &mount.mountpoint),
-            None => guest.mount_options(&options, &mount.mountable, &mount.mountpoint),
-        };
-        mounted.map_err(|error| cannot_mount(handle, mount, error))?;
-    }
-    Ok(())
-}
-
-/// Says why a `-m` failed, and what could have been named when it names nothing that could be mounted.
-fn cannot_mount(handle: &Handle, mount: &GuestMount, error: guestfs::Error) -> anyhow::Error {
-    let reason = match &error {
-        // The procedure's name says nothing that the option does not.
-        guestfs::Error::Failed { failure, .. } => failure.to_string(),
-        other => other.to_string(),
-    };
-    let typed = as_typed(&mount.mountable);
-    let found = match filesystems_found(handle) {
-        Ok(found) => found,
-        Err(error) => return anyhow!("-m {typed}: {reason}; and the filesystems cannot be listed: {error}"),
-    };
-    if found.is_empty() {
-        return anyhow!(
-            "-m {typed}: {reason}; no filesystem is on the images: check that they are the right ones"
-        );
-    }
-    if found.iter().any(|(known, _)| *known == typed) {
-        return anyhow!("-m {typed}: {reason}; its filesystem is damaged, or needs other options");
-    }
-    let list: String = found.iter().map(|(known, kind)| format!("\n  -m {known}   ({kind})")).collect();
-    anyhow!("-m {typed}: {reason}\nthe images have these filesystems:{list}")
-}
-
-/// Contents that `list_filesystems` names and nothing mounts.
-const NOT_MOUNTABLE: [&[u8]; 5] = [b"", b"unknown", b"swap", b"crypto_LUKS", b"LVM2_member"];
-
-/// Lists the filesystems of the images, each in the form `-m` takes and with its type.
-fn filesystems_found(handle: &Handle) -> Result<Vec<(String, String)>, guestfs::Error> {
-    let found = handle.guest()?.list_filesystems()?;
-    let mountable = found.0.iter().filter(|(_, kind)| !NOT_MOUNTABLE.contains(&kind.as_bytes()));
-    Ok(mountable.map(|(mountable, kind)| (as_typed(mountable).to_string(), kind.to_string())).collect())
 }
 
 /// Filesystems on which `a` and `A` can be the same name.

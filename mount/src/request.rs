@@ -24,8 +24,10 @@ pub struct MountRequest {
     pub drives: Vec<GivenDrives>,
     /// Where domains are looked for.
     pub libvirt: Libvirt,
-    /// The filesystems to mount in the guest, in the order to mount them; one of them at `/`.
+    /// The filesystems to mount in the guest, in the order to mount them; one of them at `/` unless that is found out.
     pub mounts: Vec<GuestMount>,
+    /// What else to mount, as far as it can be found out.
+    pub discovery: Discovery,
     /// Whether the images may change.
     pub access: Access,
     /// Where on the host the guest's tree appears.
@@ -65,6 +67,19 @@ pub enum GivenDrives {
     Image(Drive),
     /// All disks of a libvirt domain, by its name or UUID.
     Domain(OsString),
+}
+
+/// What is found out from the images instead of being named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Discovery {
+    /// Nothing.
+    #[default]
+    None,
+    /// What the operating system on the images mounts.
+    Inspect {
+        /// The root of the one that is meant, where there are several.
+        root: Option<Mountable>,
+    },
 }
 
 /// Where absolute symbolic links lead.

@@ -8,6 +8,7 @@ pub mod compare;
 pub mod crash;
 pub mod disk;
 pub mod fuzz;
+pub mod guest_disk;
 pub mod guest_tree;
 pub mod hive;
 pub mod loop_device;

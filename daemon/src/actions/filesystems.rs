@@ -25,10 +25,14 @@ pub(super) mod probe;
 
 use probe::{Content, Tag};
 
+/// Kinds whose marks are long, and which no partition holds that is a part of something larger. NTFS is none of them: it
+/// may be a volume of a dynamic disk.
+const PLAIN_KINDS: [&str; 6] = ["ext2", "ext3", "ext4", "xfs", "btrfs", "swap"];
+
 impl Filesystems for Server {
     fn list_filesystems(&self) -> Result<Table<Mountable, ByteString>, Failure> {
         let candidates = self.candidates()?;
-        let contents = self.contents(&nodes(&candidates))?;
+        let contents = self.kinds(&nodes(&candidates))?;
         let mut list = Vec::new();
         for (device, node) in candidates {
             match contents.get(&node).map_or(Content::Unknown, probe::Probed::content) {
@@ -178,6 +182,19 @@ impl Server {
             contents.extend(found);
         }
         Ok(contents)
+    }
+
+    /// Tells what devices hold, as far as a list of file systems needs it. blkid is asked about those only whose first
+    /// blocks leave a doubt.
+    fn kinds(&self, nodes: &[PathBuf]) -> Result<HashMap<PathBuf, probe::Probed>, Failure> {
+        let sure = |node: &PathBuf| {
+            let content = File::open(node).and_then(|device| superblock::identify(&device)).ok()??;
+            PLAIN_KINDS.contains(&content.name).then(|| (node.clone(), probe::Probed::of_kind(content.name)))
+        };
+        let mut kinds: HashMap<_, _> = nodes.iter().filter_map(sure).collect();
+        let others: Vec<_> = nodes.iter().filter(|node| !kinds.contains_key(*node)).cloned().collect();
+        kinds.extend(self.contents(&others)?);
+        Ok(kinds)
     }
 
     /// Asks what one device holds.

@@ -8,10 +8,10 @@ use super::identify;
 /// What a file system is told apart by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The UUID in hexadecimal digits with dashes.
+    /// The UUID as blkid writes it; FAT and NTFS have a shorter number.
     pub uuid: String,
-    /// The label; empty where there is none.
-    pub label: Vec<u8>,
+    /// The label, empty where there is none; `None` where it is kept elsewhere than in the superblock.
+    pub label: Option<Vec<u8>>,
 }
 
 /// Where a superblock has its UUID of 16 bytes and its label.
@@ -34,14 +34,38 @@ const PLACES: [Place; 4] = [
 /// Reads the identity of what is on a device; `None` for types whose places are not known here.
 pub fn identity(device: &File) -> Option<Identity> {
     let content = identify(device).ok()??;
+    match content.name {
+        "vfat" => return fat(device),
+        "ntfs" => return ntfs(device),
+        _ => {}
+    }
     let place = PLACES.iter().find(|place| place.kinds.contains(&content.name))?;
-    let mut uuid = [0; 16];
-    device.read_exact_at(&mut uuid, place.uuid).ok()?;
+    let uuid = read::<16>(device, place.uuid)?;
     let mut label = vec![0; place.label_bytes];
     device.read_exact_at(&mut label, place.label).ok()?;
     let end = label.iter().position(|byte| *byte == 0).unwrap_or(label.len());
     label.truncate(end);
-    Some(Identity { uuid: uuid_text(&uuid), label })
+    Some(Identity { uuid: uuid_text(&uuid), label: Some(label) })
+}
+
+/// FAT has a number of 32 bits, where FAT32's boot sector is longer than the older ones'. The label that counts is an entry
+/// of the root directory.
+fn fat(device: &File) -> Option<Identity> {
+    let is_fat32 = read::<5>(device, 0x52)? == *b"FAT32";
+    let [a, b, c, d] = read(device, if is_fat32 { 0x43 } else { 0x27 })?;
+    Some(Identity { uuid: format!("{d:02X}{c:02X}-{b:02X}{a:02X}"), label: None })
+}
+
+/// NTFS has a number of 64 bits; the label is a file's.
+fn ntfs(device: &File) -> Option<Identity> {
+    let number = u64::from_le_bytes(read(device, 0x48)?);
+    Some(Identity { uuid: format!("{number:016X}"), label: None })
+}
+
+fn read<const BYTES: usize>(device: &File, offset: u64) -> Option<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    device.read_exact_at(&mut bytes, offset).ok()?;
+    Some(bytes)
 }
 
 fn uuid_text(uuid: &[u8; 16]) -> String {
@@ -79,9 +103,34 @@ mod tests {
                     continue;
                 }
             }
-            let expected = Identity { uuid: UUID.to_owned(), label: b"a label".to_vec() };
+            let expected = Identity { uuid: UUID.to_owned(), label: Some(b"a label".to_vec()) };
             assert_eq!(identity(file.as_file()), Some(expected), "{program}");
         }
+    }
+
+    #[test]
+    fn short_numbers_are_written_as_blkid_writes_them() {
+        for (program, arguments, megabytes, uuid) in [
+            ("mkfs.vfat", &["-F", "32", "-i", "12ab34cd"][..], 64, "12AB-34CD"),
+            ("mkfs.vfat", &["-F", "16", "-i", "12ab34cd"], 16, "12AB-34CD"),
+            ("mkfs.vfat", &["-F", "12", "-i", "12ab34cd"], 2, "12AB-34CD"),
+        ] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            file.as_file().set_len(megabytes << 20).unwrap();
+            match Command::new(program).args(arguments).arg(file.path()).output() {
+                Ok(output) => assert!(output.status.success(), "{program}: {output:?}"),
+                Err(error) => {
+                    eprintln!("{program} is not tried: {error}");
+                    continue;
+                }
+            }
+            let expected = Identity { uuid: uuid.to_owned(), label: None };
+            assert_eq!(identity(file.as_file()), Some(expected), "{arguments:?}");
+        }
+        let file = tempfile::tempfile().unwrap();
+        file.write_all_at(b"\xeb\x52\x90NTFS    ", 0).unwrap();
+        file.write_all_at(&0x0123_4567_89ab_cdef_u64.to_le_bytes(), 0x48).unwrap();
+        assert_eq!(identity(&file).unwrap().uuid, "0123456789ABCDEF");
     }
 
     #[test]

@@ -15,10 +15,10 @@ use crate::request::{BlockSize, Format, Symlinks};
     name = "guestmount",
     version,
     infer_long_args = true,
-    override_usage = "guestmount [OPTIONS] -a IMAGE -m DEVICE MOUNTPOINT",
+    override_usage = "guestmount [OPTIONS] -a IMAGE {-i | -m DEVICE} MOUNTPOINT",
     after_help = "Images are opened read-only unless --rw is given.\n\
         \n\
-        Example:\n  guestmount -a disk.qcow2 -m /dev/sda1 /mnt\n  guestunmount /mnt"
+        Example:\n  guestmount -a disk.qcow2 -i /mnt\n  guestunmount /mnt"
 )]
 pub(super) struct Arguments {
     /// Attach a disk image; repeat it for several, which the guest names /dev/sda, /dev/sdb...
@@ -127,9 +127,13 @@ pub(super) struct Arguments {
     #[arg(long, hide = true)]
     pub(super) selinux: bool,
 
-    /// Inspect the images and mount what is found (not possible yet)
-    #[arg(short = 'i', long)]
+    /// Find the operating system on the images and mount its filesystems where it does
+    #[arg(short = 'i', long, overrides_with = "inspector")]
     pub(super) inspector: bool,
+
+    /// Mount the operating system with this root, where there are several; implies -i
+    #[arg(long, value_name = "DEV", overrides_with = "root")]
+    pub(super) root: Option<OsString>,
 
     /// Attach the disks of a libvirt domain, by its name or UUID; repeat for more
     #[arg(short = 'd', long, value_name = "NAME", action = ArgAction::Append)]

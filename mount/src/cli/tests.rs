@@ -40,6 +40,7 @@ fn the_shortest_command_line_mounts_read_only_in_the_background() {
         drives: vec![drive("disk.qcow2", None, None)],
         libvirt: Libvirt::default(),
         mounts: vec![GuestMount::parse("/dev/sda1".as_ref()).unwrap()],
+        discovery: Discovery::None,
         access: Access::ReadOnly,
         mountpoint: "/mnt".into(),
         options: MountOptions::default(),
@@ -227,7 +228,10 @@ fn what_is_missing_is_named_with_an_example() {
         message(&["-m", "/dev/sda", "/mnt"]),
         format!("no disk image given; add one with -a, {example}")
     );
-    assert_eq!(message(&["-a", "a", "/mnt"]), format!("no filesystem given; name one with -m, {example}"));
+    assert_eq!(
+        message(&["-a", "a", "/mnt"]),
+        "no filesystem given; have them found with -i, or name one with -m, as in: guestmount -a disk.qcow2 -i /mnt"
+    );
     for (mountpoints, count) in [(&[][..], 0), (&["/a", "/b"][..], 2)] {
         assert_eq!(
             message(&[&["-a", "a", "-m", "/dev/sda"], mountpoints].concat()),
@@ -244,10 +248,23 @@ fn some_filesystem_must_be_the_root() {
 }
 
 #[test]
+fn file_systems_are_found_or_named_or_both() {
+    let discovery = |words: &[&str]| request(words).unwrap().discovery;
+    assert_eq!(discovery(&["-a", "a", "-i", "/mnt"]), Discovery::Inspect { root: None });
+    assert_eq!(
+        discovery(&["-a", "a", "-i", "-m", "/dev/sdb1:/data", "/mnt"]),
+        Discovery::Inspect { root: None }
+    );
+    let root = Mountable::new(b"/dev/sdb1").unwrap();
+    let expected = Discovery::Inspect { root: Some(root) };
+    assert_eq!(discovery(&["-a", "a", "--root", "/dev/sdb1", "/mnt"]), expected);
+    assert!(message(&["-a", "a", "--root", "sdb1", "/mnt"]).starts_with("--root \"sdb1\": device name must"));
+}
+
+#[test]
 fn what_is_not_possible_yet_says_what_to_do_instead() {
     for (words, start, instead) in [
-        (&["-a", "a", "-i", "/mnt"][..], "-i: not possible yet", "-m"),
-        (&["-a", "a", "--key", "all:key:x", "-m", "/dev/sda", "/mnt"], "--key: not possible yet", "-m"),
+        (&["-a", "a", "--key", "all:key:x", "-m", "/dev/sda", "/mnt"][..], "--key: not possible yet", "-m"),
         (&["-a", "a", "--keys-from-stdin", "/mnt"], "--keys-from-stdin: not possible yet", "-m"),
         (&["-a", "gluster://h/x", "-m", "/dev/sda", "/mnt"], "-a gluster: no such protocol", "nbd"),
         (&["-a", "http://host/", "-m", "/dev/sda", "/mnt"], "-a http://host/: it names no image", "https://"),
@@ -334,6 +351,7 @@ fn the_lists_for_completion_hold_every_option_of_the_original() {
         "option",
         "pid-file",
         "ro",
+        "root",
         "rw",
         "selinux",
         "trace",

@@ -1,3 +1,8 @@
-//! Shows what inspection found: in the forms that `guestinspect` prints.
+//! What is done with what inspection found: `plan` decides what `-i` mounts; `run` is the program `guestinspect`, and
+//! the others are the forms in which it prints.
 
 pub mod json;
+pub mod plan;
+pub mod run;
+pub mod table;
+pub mod xml;

@@ -1,4 +1,6 @@
 //! Inspection: what is found on disks, and how it is shown.
 
+mod images;
 mod registry;
+mod stock;
 mod trees;

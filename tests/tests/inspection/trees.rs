@@ -59,7 +59,8 @@ impl Disks for OneDisk {
     }
 }
 
-fn guests() -> PathBuf {
+/// Where the trees are.
+pub fn guests() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("guests")
 }
 

@@ -77,6 +77,11 @@ const GPT_TYPES_HIDDEN: [&str; 3] = [
 ];
 
 impl Probed {
+    /// Gives what is said of a device when only the type of its file system is known.
+    pub fn of_kind(kind: &str) -> Probed {
+        Probed { fields: HashMap::from([("TYPE".to_owned(), kind.as_bytes().to_vec())]) }
+    }
+
     /// Says what the device is.
     pub fn content(&self) -> Content<'_> {
         let hidden: &[&str] = match self.text("PART_ENTRY_SCHEME") {

@@ -49,7 +49,7 @@ impl<'a> ApplianceDisks<'a> {
             return Default::default();
         };
         let text = |bytes: &[u8]| ByteString::new(bytes).unwrap_or_default();
-        (text(uuid.as_bytes()), text(label))
+        (text(uuid.as_bytes()), text(label.as_deref().unwrap_or_default()))
     }
 
     fn identities(&self) -> &[(DeviceName, Option<Identity>)] {
@@ -130,7 +130,7 @@ impl Devices for ApplianceDisks<'_> {
     fn find(&self, tag: Tag, value: &[u8]) -> Option<DeviceName> {
         let is_meant = |identity: &Identity| match tag {
             Tag::Uuid => identity.uuid.as_bytes().eq_ignore_ascii_case(value),
-            Tag::Label => identity.label == value,
+            Tag::Label => identity.label.as_deref() == Some(value),
             Tag::PartUuid | Tag::PartLabel => false,
         };
         let mut identities = self.identities().iter();
@@ -146,6 +146,18 @@ impl Devices for ApplianceDisks<'_> {
             (Tag::Label | Tag::PartLabel, Some(found)) => found == value,
             (_, None) => false,
         };
+        // Where all devices tell it themselves, blkid knows no more.
+        let is_all_told = match tag {
+            Tag::Uuid => self.identities().iter().all(|(_, identity)| identity.is_some()),
+            Tag::Label => self
+                .identities()
+                .iter()
+                .all(|(_, identity)| identity.as_ref().is_some_and(|identity| identity.label.is_some())),
+            Tag::PartUuid | Tag::PartLabel => false,
+        };
+        if by_superblock.is_none() && is_all_told {
+            return None;
+        }
         let by_probing = || self.probed().iter().find(|(_, probed)| is_meant(probed)).map(|(name, _)| name);
         by_superblock.map(|(name, _)| name).or_else(by_probing).cloned()
     }

@@ -1,0 +1,106 @@
+//! Mounts the guest's file systems in the appliance: what each `-m` names, and what `-i` finds.
+
+use anyhow::{Context, anyhow};
+use guestfs::Handle;
+use guestfs::api::procedures::filesystems::Filesystems;
+use guestfs::api::procedures::inspection::Inspect;
+use guestfs::api::procedures::mounts::Mounts;
+
+use crate::inspection::plan;
+use crate::report::{printable, say};
+use crate::request::{Access, Discovery, GuestMount, MountRequest, as_typed};
+
+/// Mounts what a request asks for; gives what was mounted, in its order, to mount the same again.
+pub fn mount_first(handle: &Handle, request: &MountRequest) -> anyhow::Result<Vec<GuestMount>> {
+    let mut mounted = match &request.discovery {
+        Discovery::None => Vec::new(),
+        Discovery::Inspect { root } => {
+            let found = handle.guest()?.inspect().context("inspect the images")?;
+            let planned = plan::mounts(&found, root.as_ref())?;
+            mount_found(handle, planned, request.access)?
+        }
+    };
+    for mount in &request.mounts {
+        mount_one(handle, mount, request.access).map_err(|error| cannot_mount(handle, mount, error))?;
+        mounted.push(mount.clone());
+    }
+    Ok(mounted)
+}
+
+/// Mounts again what [`mount_first`] mounted.
+pub fn mount_again(handle: &Handle, mounts: &[GuestMount], access: Access) -> anyhow::Result<()> {
+    mounts.iter().try_for_each(|mount| {
+        mount_one(handle, mount, access).map_err(|error| cannot_mount(handle, mount, error))
+    })
+}
+
+/// Mounts what inspection planned. Without the root there is no guest; of the rest, what cannot be mounted is missing,
+/// with a line that says so.
+fn mount_found(handle: &Handle, planned: Vec<GuestMount>, access: Access) -> anyhow::Result<Vec<GuestMount>> {
+    let mut mounted = Vec::new();
+    let mut failed = Vec::new();
+    for mount in planned {
+        match mount_one(handle, &mount, access) {
+            Ok(()) => mounted.push(mount),
+            Err(error) if mount.is_root() => {
+                return Err(anyhow!("-i: mount {} on /: {}", as_typed(&mount.mountable), reason(&error)));
+            }
+            Err(error) => {
+                let typed = as_typed(&mount.mountable);
+                failed.push(format!("{typed} on {}: {}", mount.mountpoint, reason(&error)));
+            }
+        }
+    }
+    if !failed.is_empty() {
+        let list = printable(&failed.join("; "));
+        say(format_args!("guestmount: warning: not mounted, though the guest does so: {list}"));
+    }
+    Ok(mounted)
+}
+
+fn mount_one(handle: &Handle, mount: &GuestMount, access: Access) -> Result<(), guestfs::Error> {
+    let guest = handle.guest()?;
+    let options = mount.options_for(access);
+    match &mount.filesystem {
+        Some(filesystem) => guest.mount_vfs(&options, filesystem, &mount.mountable, &mount.mountpoint),
+        None => guest.mount_options(&options, &mount.mountable, &mount.mountpoint),
+    }
+}
+
+/// Says why a mount failed, without the procedure's name, which says nothing that the option does not.
+fn reason(error: &guestfs::Error) -> String {
+    match error {
+        guestfs::Error::Failed { failure, .. } => failure.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// Says why a `-m` failed, and what could have been named when it names nothing that could be mounted.
+fn cannot_mount(handle: &Handle, mount: &GuestMount, error: guestfs::Error) -> anyhow::Error {
+    let reason = reason(&error);
+    let typed = as_typed(&mount.mountable);
+    let found = match filesystems_found(handle) {
+        Ok(found) => found,
+        Err(error) => return anyhow!("-m {typed}: {reason}; and the filesystems cannot be listed: {error}"),
+    };
+    if found.is_empty() {
+        return anyhow!(
+            "-m {typed}: {reason}; no filesystem is on the images: check that they are the right ones"
+        );
+    }
+    if found.iter().any(|(known, _)| *known == typed) {
+        return anyhow!("-m {typed}: {reason}; its filesystem is damaged, or needs other options");
+    }
+    let list: String = found.iter().map(|(known, kind)| format!("\n  -m {known}   ({kind})")).collect();
+    anyhow!("-m {typed}: {reason}\nthe images have these filesystems:{list}")
+}
+
+/// Contents that `list_filesystems` names and nothing mounts.
+const NOT_MOUNTABLE: [&[u8]; 5] = [b"", b"unknown", b"swap", b"crypto_LUKS", b"LVM2_member"];
+
+/// Lists the filesystems of the images, each in the form `-m` takes and with its type.
+fn filesystems_found(handle: &Handle) -> Result<Vec<(String, String)>, guestfs::Error> {
+    let found = handle.guest()?.list_filesystems()?;
+    let mountable = found.0.iter().filter(|(_, kind)| !NOT_MOUNTABLE.contains(&kind.as_bytes()));
+    Ok(mountable.map(|(mountable, kind)| (as_typed(mountable).to_string(), kind.to_string())).collect())
+}
