@@ -1,11 +1,11 @@
 //! The `guestinspect` command: its options, and its exit status.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use guestfs::appliance::vm::Format;
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use guestfs::appliance::vm::{Format, Location};
 use guestmount::inspection::run::{self, InspectRequest, Output};
 use guestmount::report::{one_line, say};
 
@@ -35,9 +35,13 @@ struct Arguments {
     #[arg(short, long)]
     verbose: bool,
 
-    /// The disk images, each of a guest of its own
-    #[arg(value_name = "IMAGE", required = true)]
-    images: Vec<PathBuf>,
+    /// The disk images, each of a guest of its own: paths, or URIs of images on other machines
+    #[arg(
+        value_name = "IMAGE",
+        required = true,
+        value_parser = OsStringValueParser::new().try_map(|image| Location::of_argument(&image))
+    )]
+    images: Vec<Location>,
 }
 
 fn main() -> ExitCode {

@@ -3,13 +3,12 @@
 use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context;
 use guestfs::api::procedures::inspection::Inspect;
 use guestfs::api::records::Inspection;
-use guestfs::appliance::vm::{Access, Drive, Format};
+use guestfs::appliance::vm::{Access, Drive, Format, Location};
 use guestfs::{Event, EventHandler, Handle, Settings};
 use parking_lot::Mutex;
 
@@ -31,7 +30,7 @@ pub enum Output {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InspectRequest {
     /// The images, each with a guest of its own.
-    pub images: Vec<PathBuf>,
+    pub images: Vec<Location>,
     /// Their format; each is found out when none is given.
     pub format: Option<Format>,
     /// How many are looked at at the same time.
@@ -57,7 +56,7 @@ pub fn run(request: &InspectRequest) -> anyhow::Result<bool> {
                 Ok(found) => results.lock()[index] = Some(found),
                 Err(error) => {
                     messages.clear();
-                    say(format_args!("guestinspect: {}: {}", image.display(), one_line(&error)));
+                    say(format_args!("guestinspect: {image}: {}", one_line(&error)));
                 }
             }
             messages.one_more(request.images.len());
@@ -69,7 +68,7 @@ pub fn run(request: &InspectRequest) -> anyhow::Result<bool> {
     });
     messages.clear();
     let results = results.into_inner();
-    let names: Vec<String> = request.images.iter().map(|image| image.display().to_string()).collect();
+    let names: Vec<String> = request.images.iter().map(Location::to_string).collect();
     let found: Vec<(&str, &Inspection)> = names
         .iter()
         .zip(&results)
@@ -99,7 +98,7 @@ fn print(output: Output, found: &[(&str, &Inspection)]) -> String {
 /// Inspects one image in an appliance of its own.
 fn inspect(
     request: &InspectRequest,
-    image: &std::path::Path,
+    image: &Location,
     settings: &Settings,
     messages: &Arc<Messages>,
 ) -> anyhow::Result<Inspection> {
@@ -108,7 +107,7 @@ fn inspect(
     let mut handle = Handle::with_settings(settings);
     let messages = Arc::clone(messages);
     handle.set_event_handler(EventHandler::new(move |event| messages.show(event)))?;
-    handle.add_drive(Drive { format: request.format, ..Drive::new(image, Access::ReadOnly) })?;
+    handle.add_drive(Drive { format: request.format, ..Drive::at(image.clone(), Access::ReadOnly) })?;
     handle.launch()?;
     let found = handle.guest()?.inspect()?;
     handle.shutdown()?;
