@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use crate::events::EventDisplay;
 use crate::report::{one_line, say};
 use crate::request::{Access, GivenDrives, GuestMount, MountRequest};
+use crate::system_log::{self, Severity};
 
 /// The guest's nodes through one appliance.
 pub type ApplianceNodes = WindowNodes<Remote<Arc<NodesConnection>>>;
@@ -106,6 +107,7 @@ impl Guest {
     fn event_handler(&self, last_words: Arc<Mutex<Option<LastWords>>>) -> EventHandler {
         let display = EventDisplay::new("guestmount");
         let (loss, access) = (Arc::clone(&self.loss), self.request.access);
+        let is_foreground = self.request.is_foreground;
         EventHandler::new(move |event| match event {
             Event::ApplianceLost => {
                 let Some(last_words) = last_words.lock().take() else { return };
@@ -115,7 +117,11 @@ impl Guest {
                     Access::ReadOnly => "another one takes its place when it is needed",
                     Access::ReadWrite => "the mount gives errors until it is unmounted",
                 };
-                display.show(&Event::Warning(&format!("{end}; {consequence}")));
+                let text = format!("{end}; {consequence}");
+                display.show(&Event::Warning(&text));
+                if !is_foreground {
+                    system_log::note(Severity::Warning, &text);
+                }
                 *loss.lock() = Some(end);
             }
             other => display.show(other),
@@ -169,8 +175,13 @@ impl Guest {
             Err(error) => {
                 let end =
                     format!("the appliance has ended, and no other could be started: {}", one_line(&error));
-                say(format_args!("guestmount: {end}"));
-                *self.loss.lock() = Some(end);
+                // The next try often fails for the same reason.
+                if self.loss.lock().replace(end.clone()).as_ref() != Some(&end) {
+                    say(format_args!("guestmount: {end}"));
+                    if !self.request.is_foreground {
+                        system_log::note(Severity::Error, &end);
+                    }
+                }
                 None
             }
         }
@@ -185,7 +196,8 @@ impl Guest {
 
     /// Ends the appliance when everything is on the disks. Calls that still wait fail.
     ///
-    /// Fails also when an appliance was lost while it was in use and none took its place.
+    /// Fails also when an appliance was lost and none took its place: a mount whose VM is dead at its end has not ended well,
+    /// though nobody may have asked it for anything since.
     pub fn close(&self) -> anyhow::Result<()> {
         self.is_closing.store(true, Ordering::SeqCst);
         let handle = self.handle.lock().take();

@@ -31,5 +31,6 @@ pub mod report;
 pub mod request;
 pub mod run;
 pub mod serve;
+pub mod system_log;
 pub mod umount_helper;
 pub mod unmount;

@@ -24,6 +24,7 @@ use crate::mountpoint;
 use crate::report::{one_line, printable, say};
 use crate::request::{Access, Direct, MountRequest, ReadySignals};
 use crate::serve::{HostMount, serve};
+use crate::system_log::{self, Severity};
 
 /// Runs the program with its command line, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -59,6 +60,9 @@ fn prepare_and_run(request: &MountRequest) -> anyhow::Result<ExitCode> {
             Ok(()) => true,
             Err(error) => {
                 fail(&error);
+                if !request.is_foreground {
+                    system_log::note(Severity::Error, &one_line(&error));
+                }
                 false
             }
         }
@@ -138,10 +142,12 @@ fn listeners(ready: &ReadySignals) -> anyhow::Result<Listeners> {
     Ok(Listeners { pid_file: pid_file.transpose()?, fd: fd.transpose()? })
 }
 
-/// Sends the log to standard error: warnings always, more when asked for.
+/// Sends the log to standard error: warnings always, more when asked for. In the background warnings go to the system's log
+/// as well.
 fn start_log(request: &MountRequest) {
     use log::LevelFilter::{Debug, Info, Off, Warn};
     let start = Instant::now();
+    let is_foreground = request.is_foreground;
     env_logger::Builder::new()
         .filter_level(if request.is_verbose { Debug } else { Warn })
         .filter_module(TRACE_TARGET, if request.is_traced { Info } else { Off })
@@ -154,7 +160,16 @@ fn start_log(request: &MountRequest) {
                 let milliseconds = start.elapsed().as_secs_f64() * 1e3;
                 return writeln!(out, "guestmount: after {milliseconds:.1} ms: {}", record.args());
             }
-            writeln!(out, "guestmount: {}", printable(&record.args().to_string()))
+            let text = record.args().to_string();
+            let severity = match record.level() {
+                log::Level::Error => Some(Severity::Error),
+                log::Level::Warn => Some(Severity::Warning),
+                _ => None,
+            };
+            if let Some(severity) = severity.filter(|_| !is_foreground) {
+                system_log::note(severity, &text);
+            }
+            writeln!(out, "guestmount: {}", printable(&text))
         })
         .init();
 }

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -15,8 +16,9 @@ use guestfs_tests::disk::Disk;
 use guestfs_tests::machine::{kill_qemu_of, qemu_of};
 use guestfs_tests::mounted::{Mounted, guestmount, mountpoint};
 use guestfs_tests::numbers::content;
-use guestfs_tests::programs::program;
+use guestfs_tests::programs::{is_installed, is_root, program, skip};
 use guestfs_tests::remains::{assert_nothing_left, is_mountpoint};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// In how many folders the files of a guest are.
 const FOLDERS: u64 = 8;
@@ -242,4 +244,66 @@ fn a_read_only_mount_whose_image_is_gone_gives_errors() {
     let (unmount, mount, said) = mounted.end();
     assert_eq!((unmount, mount), (1, 1), "{said}");
     assert!(said.contains("no other could be started") && said.contains("no such file"), "{said}");
+    // However often it was tried: when it happens, and at the end.
+    let told = said.lines().filter(|line| line.starts_with("guestmount: ") && line.contains("no such file"));
+    assert_eq!(told.count(), 2, "{said}");
+}
+
+#[test]
+fn a_read_only_mount_that_was_not_needed_any_more_ends_with_1() {
+    let disk = Disk::formatted(16, "ext4", &["-q", "-F"]);
+    let mounted = Foreground::new(&disk, &[]);
+    let root = mounted.folder.path().to_owned();
+    kill_qemu_of(disk.path());
+    let (unmount, mount, said) = mounted.end();
+    assert_eq!((unmount, mount), (1, 1), "{said}");
+    assert!(said.contains("the appliance has ended"), "{said}");
+    assert_nothing_left(disk.path(), &root);
+}
+
+/// Mounts in a mount namespace in whose /dev the test listens for messages to the system's log.
+const WITH_A_LOG: &str = r#"
+set -eu
+for node in null zero random urandom fuse kvm; do
+    if [ -e "/dev/$node" ]; then
+        : >"$dev/$node"
+        mount --bind "/dev/$node" "$dev/$node"
+    fi
+done
+chmod 755 "$dev"
+mount --rbind "$dev" /dev
+exec "$guestmount" -a "$disk" -m /dev/sda1 --rw --pid-file "$pid_file" "$folder"
+"#;
+
+#[test]
+fn a_mount_in_the_background_tells_the_systems_log_why_it_gives_errors() {
+    if !is_root() || !is_installed("unshare") {
+        return skip("a mount namespace needs root and unshare");
+    }
+    let disk = Disk::formatted(16, "ext4", &["-q", "-F"]);
+    let (folder, dev) = (mountpoint(), tempfile::tempdir().unwrap());
+    let log = UnixDatagram::bind(dev.path().join("log")).unwrap();
+    log.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let pid_file = disk.beside("pid");
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", WITH_A_LOG]);
+    command.env("dev", dev.path()).env("guestmount", program("guestmount")).env("pid_file", &pid_file);
+    let outcome = run(command.env("disk", disk.path()).env("folder", folder.path()));
+    assert!(outcome.status.success(), "{}", outcome.stderr);
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    kill_qemu_of(disk.path());
+    let receive = || {
+        let mut received = [0; 8192];
+        let length = log.recv(&mut received).expect("a message");
+        String::from_utf8_lossy(&received[..length]).into_owned()
+    };
+    let beginning = format!("guestmount[{}]: the appliance has ended: ", pid.trim());
+    let message = receive();
+    assert!(message.starts_with(&format!("<28>{beginning}")), "{message}");
+    assert!(message.contains("signal: 9") && message.contains("gives errors"), "{message}");
+    kill_process(Pid::from_raw(pid.trim().parse().unwrap()).unwrap(), Signal::TERM).unwrap();
+    // It could not close the image in order.
+    let message = receive();
+    assert!(message.starts_with(&format!("<27>{beginning}")), "{message}");
+    assert_nothing_left(disk.path(), folder.path());
 }
