@@ -1,15 +1,19 @@
 //! Records that procedures take and return, field by field as on the wire.
 
-use crate::values::{ByteString, FileName};
 mod inspection;
+mod lvm;
 mod maps;
+mod md;
 
+use crate::values::{ByteString, FileName};
 use crate::xdr::{Decode, DecodeError, Decoder, Encode, Encoder, record};
 
 pub use self::inspection::{
     Drive, FoundFilesystem, GuestMount, Inspection, Medium, OperatingSystem, Version, WindowsParts,
 };
+pub use self::lvm::{LogicalVolume, LvmUuid, PhysicalVolume, VolumeGroup};
 pub use self::maps::{FileExtent, FileMap, NodeMap, WhyUnknown};
+pub use self::md::ArrayMember;
 
 /// The longest handle of a [`NodeRecord`], in bytes: the kernel's MAX_HANDLE_SZ and a tag.
 pub const NODE_HANDLE_BYTES_MAX: usize = 136;

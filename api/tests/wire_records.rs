@@ -10,9 +10,10 @@ use guestfs_api::procedures::files::FollowOptions;
 use guestfs_api::procedures::filesystems::{
     BtrfsFsckOptions, E2fsckOptions, MkfsOptions, NtfsfixOptions, XfsRepairOptions,
 };
+use guestfs_api::procedures::md::MdCreateOptions;
 use guestfs_api::procedures::mounts::{RemountOptions, UmountOptions};
 use guestfs_api::records::*;
-use guestfs_api::values::{ByteString, FileName};
+use guestfs_api::values::{ByteString, DeviceName, FileName};
 use guestfs_api::xdr::{Decode, Encode, Encoder};
 
 /// The bytes of one field.
@@ -144,6 +145,115 @@ fn btrfssubvolume_is_two_ids_and_a_path() {
         btrfssubvolume_path: letter(b'c'),
     };
     assert_fields(record, &[hyper(1), hyper(2), string(b'c')]);
+}
+
+fn uuid() -> LvmUuid {
+    LvmUuid([b'u'; 32])
+}
+
+fn float(value: f32) -> Vec<u8> {
+    value.to_be_bytes().to_vec()
+}
+
+#[test]
+fn lvm_pv_begins_with_a_device_and_a_uuid_of_32_letters() {
+    let record = PhysicalVolume {
+        pv_name: DeviceName::try_from("/dev/a").unwrap(),
+        pv_uuid: uuid(),
+        pv_fmt: "c".to_owned(),
+        pv_size: 4,
+        dev_size: 5,
+        pv_free: 6,
+        pv_used: 7,
+        pv_attr: "h".to_owned(),
+        pv_pe_count: 9,
+        pv_pe_alloc_count: 10,
+        pv_tags: "k".to_owned(),
+        pe_start: 12,
+        pv_mda_count: 13,
+        pv_mda_free: 14,
+    };
+    let name = [&[0, 0, 0, 6][..], b"/dev/a\0\0"].concat();
+    let sizes = [hyper(4), hyper(5), hyper(6), hyper(7), string(b'h'), hyper(9), hyper(10), string(b'k')];
+    let ends = [hyper(12), hyper(13), hyper(14)];
+    assert_fields(record, &[&[name, vec![b'u'; 32], string(b'c')][..], &sizes, &ends].concat());
+}
+
+#[test]
+fn lvm_vg_has_nineteen_fields() {
+    let record = VolumeGroup {
+        vg_name: letter(b'a'),
+        vg_uuid: uuid(),
+        vg_fmt: "c".to_owned(),
+        vg_attr: "d".to_owned(),
+        vg_size: 5,
+        vg_free: 6,
+        vg_sysid: "g".to_owned(),
+        vg_extent_size: 8,
+        vg_extent_count: 9,
+        vg_free_count: 10,
+        max_lv: 11,
+        max_pv: 12,
+        pv_count: 13,
+        lv_count: 14,
+        snap_count: 15,
+        vg_seqno: 16,
+        vg_tags: "q".to_owned(),
+        vg_mda_count: 18,
+        vg_mda_free: 19,
+    };
+    let first = [string(b'a'), vec![b'u'; 32], string(b'c'), string(b'd'), hyper(5), hyper(6), string(b'g')];
+    let counts: Vec<_> = (8..=16).map(hyper).collect();
+    assert_fields(record, &[&first[..], &counts, &[string(b'q'), hyper(18), hyper(19)]].concat());
+}
+
+#[test]
+fn lvm_lv_has_its_percentages_as_floats() {
+    let record = LogicalVolume {
+        lv_name: letter(b'a'),
+        lv_uuid: uuid(),
+        lv_attr: "c".to_owned(),
+        lv_major: 4,
+        lv_minor: 5,
+        lv_kernel_major: 6,
+        lv_kernel_minor: 7,
+        lv_size: 8,
+        seg_count: 9,
+        origin: "j".to_owned(),
+        snap_percent: 11.5,
+        copy_percent: -1.0,
+        move_pv: "m".to_owned(),
+        lv_tags: "n".to_owned(),
+        mirror_log: "o".to_owned(),
+        modules: "p".to_owned(),
+    };
+    let numbers: Vec<_> = (4..=9).map(hyper).collect();
+    let ends =
+        [string(b'j'), float(11.5), float(-1.0), string(b'm'), string(b'n'), string(b'o'), string(b'p')];
+    assert_fields(record, &[&[string(b'a'), vec![b'u'; 32], string(b'c')][..], &numbers, &ends].concat());
+}
+
+#[test]
+fn mdstat_is_a_device_a_place_and_flags() {
+    let record = ArrayMember {
+        mdstat_device: DeviceName::try_from("/dev/a").unwrap(),
+        mdstat_index: 2,
+        mdstat_flags: "c".to_owned(),
+    };
+    let name = [&[0, 0, 0, 6][..], b"/dev/a\0\0"].concat();
+    assert_fields(record, &[name, int(2), string(b'c')]);
+}
+
+#[test]
+fn optional_arguments_of_arrays() {
+    let options = MdCreateOptions {
+        missingbitmap: Some(1),
+        nrdevices: Some(2),
+        spare: Some(3),
+        chunk: Some(4),
+        level: Some("e".to_owned()),
+    };
+    assert_options(options, &[hyper(1), int(2), int(3), hyper(4), string(b'e')]);
 }
 
 #[test]

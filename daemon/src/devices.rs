@@ -3,12 +3,14 @@
 //!
 //! The kernel's lists are read anew for each question, so that disks and partitions that come and go need no notice.
 
+mod mapped;
 mod place;
 
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use guestfs_api::values::DeviceName;
@@ -16,6 +18,7 @@ use guestfs_api::{Errno, Failure};
 
 use crate::init::tools_image;
 
+pub use self::mapped::{Mapped, split_lvm_name};
 pub use self::place::DiskRange;
 
 /// What the kernel calls disks, by driver; further names (loop, dm, md, ram) are not disks that were added.
@@ -94,19 +97,32 @@ impl Devices {
         if !metadata.file_type().is_block_device() {
             return Err(Failure::errno(Errno::ENOTBLK, format_args!("device {name}")));
         }
-        Ok(path)
+        // Devices that are made of others have several nodes and links; the kernel's own name stands for them all.
+        let kernel_name = match path.parent() {
+            Some(parent) if parent == self.nodes && !path.is_symlink() => None,
+            _ => kernel_name(metadata.rdev()),
+        };
+        Ok(kernel_name.map_or(path, |kernel_name| self.nodes.join(kernel_name)))
+    }
+
+    /// Gives the node of what the kernel calls `kernel_name`.
+    pub fn node_of(&self, kernel_name: &str) -> PathBuf {
+        self.nodes.join(kernel_name)
+    }
+
+    /// Says whether a name is that of a disk or of a partition of one, whether it is there or not.
+    pub fn is_disk_name(name: &DeviceName) -> bool {
+        parse_name(name.as_bytes()).is_some()
     }
 
     /// Gives the user's name for what the kernel calls `kernel_name` (`sda1`, `dm-0`); `None` for hidden devices.
     pub fn public_name(&self, kernel_name: &str) -> Option<DeviceName> {
         let list = self.list.as_ref()?;
         if !DISK_PREFIXES.iter().any(|prefix| kernel_name.starts_with(prefix)) {
-            let mapped = fs::read_to_string(list.join(kernel_name).join("dm/name")).ok();
-            let path = mapped.map_or_else(
-                || format!("/dev/{kernel_name}"),
-                |name| format!("/dev/mapper/{}", name.trim_end()),
-            );
-            return DeviceName::try_from(path.as_str()).ok();
+            return match self.mapped_device(kernel_name) {
+                Some(mapped) => mapped.public_name(),
+                None => DeviceName::try_from(format!("/dev/{kernel_name}").as_str()).ok(),
+            };
         }
         let disks = read_disks(list).ok()?;
         disks.iter().enumerate().find_map(|(disk, entry)| {
@@ -127,6 +143,16 @@ impl Devices {
         let Some(list) = &self.list else { return Ok(Vec::new()) };
         let count = read_disks(list)?.len();
         Ok((0..count).map(|disk| DiskPart { disk, partition: None }.name()).collect())
+    }
+
+    /// Lists the partitions of the arrays that run, by the kernel's names: `md127p1`.
+    pub fn array_partitions(&self) -> Result<Vec<String>, Failure> {
+        let Some(list) = &self.list else { return Ok(Vec::new()) };
+        let mut names = Vec::new();
+        for array in self.arrays()? {
+            names.extend(read_partitions(list, &array)?.into_iter().map(|(_, name)| name));
+        }
+        Ok(names)
     }
 
     /// Lists the partitions of all disks, in the order of disks and numbers.
@@ -166,6 +192,13 @@ impl DiskPart {
         let text = format!("/dev/sd{}{partition}", letters(self.disk));
         DeviceName::try_from(text.as_str()).expect("letters and digits after /dev/ make a device name")
     }
+}
+
+/// Gives the kernel's name for the block device with this number.
+fn kernel_name(number: u64) -> Option<OsString> {
+    let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
+    let link = fs::read_link(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    link.file_name().map(OsString::from)
 }
 
 /// Reads `/dev/sdX`, `/dev/sdXN`, and the same with another prefix of one or two letters that ends in `d`.

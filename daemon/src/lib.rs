@@ -15,6 +15,7 @@ pub mod progress;
 pub mod serve;
 pub mod server;
 pub mod stand_alone;
+pub mod storage;
 pub mod superblock;
 pub mod sys;
 pub mod sysroot;

@@ -17,6 +17,7 @@ use crate::mounts::MountTable;
 use crate::nodes::NodeServer;
 use crate::progress::Progress;
 use crate::serve::turns::Turns;
+use crate::storage::Storage;
 use crate::sysroot::Sysroot;
 use crate::tools::Tools;
 use crate::window::Window;
@@ -35,6 +36,8 @@ pub struct Server {
     pub mounts: MountTable,
     /// The disks and their names.
     pub devices: Devices,
+    /// What is made of the disks.
+    pub storage: Storage,
     /// Programs of the tools image.
     pub tools: Tools,
     /// Kernel modules.
@@ -89,6 +92,7 @@ impl Server {
             sysroot: Sysroot::new(root, always_mounted)?,
             mounts: MountTable::new(),
             devices,
+            storage: Storage::default(),
             tools,
             modules,
             nodes: NodeServer::new(),

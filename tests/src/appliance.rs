@@ -15,9 +15,16 @@ use crate::programs::program;
 
 /// Launches the appliance with `image`, read and write, and runs `work` on it.
 pub fn with_guest<R>(image: &Path, work: impl FnOnce(Remote<&Connection>) -> R) -> R {
+    with_disks(&[image], work)
+}
+
+/// Does the same with several images.
+pub fn with_disks<R>(images: &[&Path], work: impl FnOnce(Remote<&Connection>) -> R) -> R {
     let settings = Settings::from_environment().expect("the environment's settings are valid");
     let mut handle = Handle::with_settings(Settings { daemon: Some(program("guestfsd")), ..settings });
-    handle.add_drive(Drive::new(image, Access::ReadWrite)).expect("the handle is being configured");
+    for image in images {
+        handle.add_drive(Drive::new(image, Access::ReadWrite)).expect("the handle is being configured");
+    }
     handle.launch().unwrap_or_else(|error| panic!("launch: {error}"));
     let result = work(handle.guest().expect("the handle is ready"));
     handle.shutdown().unwrap_or_else(|error| panic!("shutdown: {error}"));

@@ -8,6 +8,9 @@ pub mod directories;
 pub mod files;
 pub mod filesystems;
 pub mod inspection;
+pub mod ldm;
+pub mod lvm;
+pub mod md;
 pub mod mounts;
 pub mod nodes;
 pub mod partitions;
@@ -26,6 +29,9 @@ static TOPICS: &[&[&Procedure]] = &[
     files::PROCEDURES,
     filesystems::PROCEDURES,
     inspection::PROCEDURES,
+    ldm::PROCEDURES,
+    lvm::PROCEDURES,
+    md::PROCEDURES,
     mounts::PROCEDURES,
     nodes::PROCEDURES,
     partitions::PROCEDURES,

@@ -49,6 +49,7 @@ pub const TOOL_PACKAGES: &[ToolPackage] = &[
     optional("genisoimage", Programs::Named(&["genisoimage", "isoinfo", "mkisofs"])),
     optional("hfsprogs", Programs::All),
     optional("jfsutils", Programs::All),
+    optional("ldmtool", Programs::Named(&["ldmtool"])),
     required("lvm2", Programs::All),
     required("mdadm", Programs::All),
     required("mount", Programs::Named(&["losetup", "mount", "swapoff", "swapon", "umount"])),
@@ -237,13 +238,16 @@ pub const BOOT_MODULES: &[&str] = &[
 pub const INITRAMFS_MODULES: &[&str] =
     &["crc32c_generic", "crc32c_intel", "crct10dif_generic", "crct10dif_pclmul", "ext4", "loop", "squashfs"];
 
-/// LVM without udev: it makes its own device nodes and waits for nobody; metadata backups would vanish with the VM.
+/// LVM without udev: it makes its own device nodes and waits for nobody; metadata backups would vanish with the VM. A
+/// member of a mirror can begin like a physical volume, so its end is looked at too.
 const LVM_CONFIGURATION: &str = "\
 devices {
     scan = [ \"/dev\" ]
     obtain_device_list_from_udev = 0
     external_device_info_source = \"none\"
     use_devicesfile = 0
+    md_component_checks = \"full\"
+    hints = \"none\"
 }
 activation {
     udev_sync = 0

@@ -95,7 +95,7 @@ impl BlockDevices for Server {
     }
 
     fn wipefs(&self, device: &DeviceName) -> Result<()> {
-        let path = self.devices.resolve(device)?;
+        let path = self.device_node(device)?;
         // Signatures of a partition table on a disk whose partitions are known to the kernel need the force.
         let wipe = Command::new("wipefs").args(["-a", "--force"]).arg(&path);
         self.tools.succeed_on(&wipe, &path, device).map(drop)
@@ -128,7 +128,7 @@ impl BlockDevices for Server {
         let operation = named("pwrite_device", device);
         let offset = u64::try_from(offset)
             .map_err(|_| Failure::plain(format!("{operation}: the offset is negative")))?;
-        let path = self.devices.resolve(device)?;
+        let path = self.device_node(device)?;
         File::options()
             .write(true)
             .open(path)
@@ -141,7 +141,7 @@ impl BlockDevices for Server {
 
 impl Server {
     fn look_at_device(&self, operation: &str, device: &DeviceName) -> Result<File> {
-        let path = self.devices.resolve(device)?;
+        let path = self.device_node(device)?;
         File::open(path).map_err(|error| Failure::io(&error, named(operation, device)))
     }
 
@@ -158,7 +158,7 @@ impl Server {
     /// Fills a device with zeros from its beginning, `length` bytes or all of it, and tells how far that is.
     fn fill_with_zeros(&self, operation: &str, device: &DeviceName, length: u64) -> Result<()> {
         let fail = |error| failed(error, named(operation, device));
-        let path = self.devices.resolve(device)?;
+        let path = self.device_node(device)?;
         let file = File::options().read(true).write(true).open(path);
         let file = file.map_err(|error| Failure::io(&error, named(operation, device)))?;
         let size = sys::block_device_number(&file, BlockDeviceNumber::Bytes).map_err(fail)?;

@@ -10,6 +10,7 @@ use guestfs_api::records::BtrfsSubvolume;
 use guestfs_api::values::{ByteString, DeviceName, GuestPath, Mountable, MountableOrPath};
 use rustix::mount::{MountFlags, UnmountFlags};
 
+use crate::mounts::attach;
 use crate::server::Server;
 use crate::sysroot::{failed, shared_path};
 use crate::tools::Command;
@@ -54,7 +55,7 @@ pub(super) struct Subvolumes {
 impl Server {
     /// Gives the subvolumes of the btrfs on a device.
     pub(super) fn subvolumes(&self, device: &DeviceName) -> Result<Subvolumes, Failure> {
-        let mount = TemporaryMount::new(&self.devices.resolve(device)?)?;
+        let mount = self.mount_btrfs(device)?;
         let path = &mount.directory;
         Ok(Subvolumes { default: self.default_subvolume(path)?, list: self.list_subvolumes(path)? })
     }
@@ -76,9 +77,15 @@ impl Server {
         match fs {
             MountableOrPath::Path(path) => self.sysroot.open_directory(path).map(Tree::Guest),
             MountableOrPath::Mountable(Mountable::Device(device) | Mountable::Subvolume { device, .. }) => {
-                TemporaryMount::new(&self.devices.resolve(device)?).map(Tree::Mounted)
+                self.mount_btrfs(device).map(Tree::Mounted)
             }
         }
+    }
+
+    fn mount_btrfs(&self, device: &DeviceName) -> Result<TemporaryMount, Failure> {
+        let node = self.device_node(device)?;
+        attach::tell_btrfs_of_its_devices(self, &node);
+        TemporaryMount::new(&node)
     }
 }
 

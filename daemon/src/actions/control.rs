@@ -88,8 +88,9 @@ impl Control for Server {
     fn internal_autosync(&self) -> Result<()> {
         let unmounted = self.unmount_all();
         rustix::fs::sync();
+        let settled = self.settle_arrays();
         self.flush_disks()?;
-        unmounted
+        unmounted.and(settled)
     }
 
     fn available_all_groups(&self) -> Result<Vec<String>> {

@@ -34,9 +34,14 @@ impl Filesystems for Server {
         let candidates = self.candidates()?;
         let contents = self.kinds(&nodes(&candidates))?;
         let mut list = Vec::new();
+        let mut spread = HashSet::new();
         for (device, node) in candidates {
-            match contents.get(&node).map_or(Content::Unknown, probe::Probed::content) {
+            let probed = contents.get(&node);
+            match probed.map_or(Content::Unknown, probe::Probed::content) {
                 Content::Hidden => {}
+                // A file system on several devices is listed with the first of them.
+                Content::Filesystem("btrfs")
+                    if is_spread_btrfs(&node) && !spread.insert(probed.and_then(probe::Probed::uuid)) => {}
                 Content::Filesystem(_) | Content::Unknown if is_array_member(&node) => {}
                 Content::Unknown => list.push((Mountable::Device(device), text("unknown"))),
                 Content::Filesystem(kind) => {
@@ -71,7 +76,7 @@ impl Filesystems for Server {
     }
 
     fn mkfs(&self, fstype: &str, device: &DeviceName, options: &MkfsOptions) -> Result<(), Failure> {
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         let command = make::command(fstype, &node, options)?;
         self.refuse_mounted("mkfs", device, &node)?;
         // Marks that the new file system does not happen to overwrite would make the content ambiguous.
@@ -82,14 +87,14 @@ impl Filesystems for Server {
     }
 
     fn fsck(&self, fstype: &str, device: &DeviceName) -> Result<i32, Failure> {
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         Ok(self.tools.run(&check::fsck(fstype, &node)?)?.status)
     }
 
     fn e2fsck(&self, device: &DeviceName, options: &E2fsckOptions) -> Result<(), Failure> {
         /// e2fsck(8): 1 stands for faults that were corrected, 2 for those that ask for a restart as well.
         const CORRECTED_MAX: i32 = 2;
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         let output = self.tools.run(&check::e2fsck(&node, options)?)?;
         if output.status > CORRECTED_MAX {
             return Err(name_device(output.failure("e2fsck"), &node, device));
@@ -102,7 +107,7 @@ impl Filesystems for Server {
             Some(name) => {
                 let name = DeviceName::try_from(name.as_str())
                     .map_err(|error| Failure::plain(format!("xfs_repair: {name}: {error}")))?;
-                self.devices.resolve(&name).map(Some)
+                self.device_node(&name).map(Some)
             }
             None => Ok(None),
         };
@@ -110,7 +115,7 @@ impl Filesystems for Server {
         // A file stays open while xfs_repair runs: it is known to it by the descriptor.
         let image;
         let (path, place) = match device {
-            DeviceOrPath::Device(device) => (self.devices.resolve(device)?, check::Place::Device),
+            DeviceOrPath::Device(device) => (self.device_node(device)?, check::Place::Device),
             DeviceOrPath::Path(path) => {
                 image = self.sysroot.open_file(path, OFlags::RDONLY)?;
                 (shared_path(&image), check::Place::File)
@@ -121,22 +126,24 @@ impl Filesystems for Server {
     }
 
     fn btrfs_fsck(&self, device: &DeviceName, options: &BtrfsFsckOptions) -> Result<(), Failure> {
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         self.tools.succeed_on(&check::btrfs_check(&node, options)?, &node, device)?;
         Ok(())
     }
 
     fn ntfsfix(&self, device: &DeviceName, options: &NtfsfixOptions) -> Result<(), Failure> {
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         self.tools.succeed_on(&check::ntfsfix(&node, options), &node, device)?;
         Ok(())
     }
 }
 
 impl Server {
-    /// Lists the devices that may hold a file system, with their nodes: disks without partitions, then partitions.
+    /// Lists the devices that may hold a file system, with their nodes: disks without partitions, partitions, arrays and
+    /// their partitions, logical volumes, and what else the device mapper made.
     fn candidates(&self) -> Result<Vec<(DeviceName, PathBuf)>, Failure> {
-        let with_node = |name: DeviceName| self.devices.resolve(&name).map(|node| (name, node));
+        self.assemble_all()?;
+        let with_node = |name: DeviceName| self.device_node(&name).map(|node| (name, node));
         let partitions =
             self.devices.partitions()?.into_iter().map(with_node).collect::<Result<Vec<_>, _>>()?;
         let partitioned: HashSet<_> = partitions
@@ -148,12 +155,44 @@ impl Server {
             self.devices.disks()?.into_iter().map(with_node).collect::<Result<Vec<_>, _>>()?;
         candidates.retain(|(_, node)| !node.file_name().is_some_and(|name| partitioned.contains(name)));
         candidates.extend(partitions);
+        candidates.extend(self.made_candidates()?);
         Ok(candidates)
+    }
+
+    /// Lists the devices made of others that may hold a file system.
+    fn made_candidates(&self) -> Result<Vec<(DeviceName, PathBuf)>, Failure> {
+        let devices = &self.devices;
+        let (volumes, mapped): (Vec<_>, Vec<_>) =
+            devices.mapped()?.into_iter().partition(|mapped| mapped.logical_volume().is_some());
+        // What others of the device mapper lie on is not to be mounted by itself.
+        let mapped =
+            mapped.into_iter().filter(|mapped| !mapped.is_lvm() && !devices.is_held(&mapped.kernel_name));
+        let mapped = volumes.into_iter().chain(mapped);
+        let array_partitions = devices.array_partitions()?;
+        let has_partitions = |array: &String| {
+            array_partitions.iter().any(|partition| {
+                let number = partition.strip_prefix(array).and_then(|rest| rest.strip_prefix('p'));
+                number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+            })
+        };
+        let mut kernel_names = devices.arrays()?;
+        kernel_names.retain(|array| !has_partitions(array));
+        kernel_names.extend(array_partitions.iter().cloned());
+        kernel_names.extend(mapped.map(|mapped| mapped.kernel_name));
+        let with_name = |kernel_name: String| {
+            devices.public_name(&kernel_name).map(|name| (name, devices.node_of(&kernel_name)))
+        };
+        Ok(kernel_names.into_iter().filter_map(with_name).collect())
     }
 
     /// Fails when a device or a partition of it is mounted. The programs that make file systems look for that too, but
     /// only after the marks were wiped.
-    fn refuse_mounted(&self, operation: &str, device: &DeviceName, node: &Path) -> Result<(), Failure> {
+    pub(super) fn refuse_mounted(
+        &self,
+        operation: &str,
+        device: &DeviceName,
+        node: &Path,
+    ) -> Result<(), Failure> {
         let is_on_it = |mounted: &Path| {
             let disk = KernelDevice::new(mounted).disk().map(OsString::from);
             mounted == node || disk.is_some_and(|disk| node.file_name() == Some(&disk))
@@ -203,7 +242,7 @@ impl Server {
     }
 
     fn tag(&self, device: &DeviceName, tag: Tag) -> Result<ByteString, Failure> {
-        let value = self.tag_of_node(&self.devices.resolve(device)?, tag)?;
+        let value = self.tag_of_node(&self.device_node(device)?, tag)?;
         ByteString::new(&value).map_err(|error| Failure::plain(format!("{device}: blkid's answer: {error}")))
     }
 
@@ -257,6 +296,11 @@ impl Server {
 /// Says whether a device is a member of an array though it begins like none. One that cannot be read is listed.
 fn is_array_member(node: &Path) -> bool {
     File::open(node).and_then(|device| superblock::is_member_by_its_end(&device)).unwrap_or(false)
+}
+
+/// Says whether a device is one of several of a btrfs.
+fn is_spread_btrfs(node: &Path) -> bool {
+    File::open(node).ok().and_then(|device| superblock::btrfs_devices(&device)).is_some_and(|count| count > 1)
 }
 
 fn nodes(candidates: &[(DeviceName, PathBuf)]) -> Vec<PathBuf> {

@@ -10,6 +10,9 @@ pub mod files;
 pub mod filesystems;
 pub mod groups;
 pub mod inspection;
+pub mod ldm;
+pub mod lvm;
+pub mod md;
 pub mod mounts;
 pub mod partitions;
 pub mod transfers;
@@ -33,6 +36,9 @@ static TOPICS: &[Dispatch] = &[
     topics::files::dispatch,
     topics::filesystems::dispatch,
     topics::inspection::dispatch,
+    topics::ldm::dispatch,
+    topics::lvm::dispatch,
+    topics::md::dispatch,
     topics::mounts::dispatch,
     topics::nodes::dispatch,
     topics::partitions::dispatch,

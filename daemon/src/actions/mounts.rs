@@ -54,7 +54,7 @@ impl Mounts for Server {
     fn umount(&self, pathordevice: &DeviceOrPath, options: &UmountOptions) -> Result<()> {
         let mount = match pathordevice {
             DeviceOrPath::Device(name) => {
-                let device = self.devices.resolve(name)?;
+                let device = self.device_node(name)?;
                 self.mounts.newest(|mount| mount.device == device)
             }
             DeviceOrPath::Path(path) => {
@@ -108,7 +108,7 @@ impl Mounts for Server {
             flags_of_mount(&path).map_err(|error| failed(error, format_args!("remount {mountpoint}")))?;
         flags.set(MountFlags::RDONLY, !is_writable);
         if is_writable {
-            attach::refuse_member(&mount.mountable, &mount.device)?;
+            attach::refuse_to_write(self, &mount.mountable, &mount.device)?;
             self.nodes.set_writable();
         }
         rustix::mount::mount_remount(path, flags, c"")
@@ -173,14 +173,14 @@ impl Server {
         options: &str,
         kind: Option<&str>,
     ) -> Result<()> {
-        let device = self.devices.resolve(mountable.device())?;
+        let device = self.device_node(mountable.device())?;
         let kind = match kind {
             Some(kind) => kind.to_owned(),
             None => attach::kind_on_device(self, mountable, &device)?,
         };
         let plan = Plan::new(mountable, device.clone(), &kind, options, Server::umask(self))?;
         if !plan.options.is_read_only() {
-            attach::refuse_member(mountable, &device)?;
+            attach::refuse_to_write(self, mountable, &device)?;
         }
         let sysroot = self.sysroot.exempt();
         let target = sysroot.locate("mount on", at, Links::Follow)?;
@@ -279,7 +279,7 @@ impl Server {
     /// Has every disk bring what it was sent to where it lasts.
     pub fn flush_disks(&self) -> Result<()> {
         first_failure(self.devices.disks()?.into_iter().map(|name| {
-            let path = self.devices.resolve(&name)?;
+            let path = self.device_node(&name)?;
             std::fs::File::open(path)
                 .and_then(|disk| disk.sync_all())
                 .map_err(|error| Failure::io(&error, format_args!("flush {name}")))

@@ -32,7 +32,7 @@ impl Partitions for Server {
     }
 
     fn part_list(&self, device: &DeviceName) -> Result<Vec<Partition>, Failure> {
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         let mut partitions = KernelDevice::new(&node).partitions();
         if partitions.is_empty() {
             // That there is a table at all is for blkid to say.
@@ -45,11 +45,11 @@ impl Partitions for Server {
     }
 
     fn part_get_parttype(&self, device: &DeviceName) -> Result<String, Failure> {
-        self.table_kind(device, &self.devices.resolve(device)?)
+        self.table_kind(device, &self.device_node(device)?)
     }
 
     fn part_to_dev(&self, partition: &DeviceName) -> Result<DeviceName, Failure> {
-        let kernel = KernelDevice::new(&self.devices.resolve(partition)?);
+        let kernel = KernelDevice::new(&self.device_node(partition)?);
         let disk = kernel.disk().ok_or_else(|| no_partition(partition))?;
         let public = self.devices.public_name(&disk);
         public
@@ -57,13 +57,13 @@ impl Partitions for Server {
     }
 
     fn part_to_partnum(&self, partition: &DeviceName) -> Result<i32, Failure> {
-        let kernel = KernelDevice::new(&self.devices.resolve(partition)?);
+        let kernel = KernelDevice::new(&self.device_node(partition)?);
         kernel.number().ok_or_else(|| no_partition(partition))
     }
 
     fn part_init(&self, device: &DeviceName, parttype: &str) -> Result<(), Failure> {
         let kind = TableKind::named(parttype)?;
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         self.tools.succeed_on(&table::make(&node, kind), &node, device)?;
         wait_for_nodes(&node)
     }
@@ -77,7 +77,7 @@ impl Partitions for Server {
     ) -> Result<(), Failure> {
         let kind = PartitionKind::named(prlogex)?;
         let start = non_negative("part_add", "startsect", startsect)?;
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         let disk = open(device, &node)?;
         let range = disk_of(device, &disk)?.range(start, endsect)?;
         // sfdisk would make a table where there is none.
@@ -92,7 +92,7 @@ impl Partitions for Server {
 
     fn part_disk(&self, device: &DeviceName, parttype: &str) -> Result<(), Failure> {
         let kind = TableKind::named(parttype)?;
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         let range = disk_of(device, &open(device, &node)?)?.whole()?;
         self.tools.succeed_on(&table::make_with_one(&node, kind, range), &node, device)?;
         wait_for_nodes(&node)
@@ -104,7 +104,7 @@ impl Partitions for Server {
                 "part_del: {partnum} is no number of a partition: they begin at 1"
             )));
         }
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         self.tools.succeed_on(&table::remove(&node, partnum), &node, device)?;
         wait_for_nodes(&node)
     }

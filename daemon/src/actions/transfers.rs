@@ -78,7 +78,7 @@ impl Server {
     }
 
     fn open_device(&self, device: &DeviceName, options: &OpenOptions) -> Result<File, Failure> {
-        let node = self.devices.resolve(device)?;
+        let node = self.device_node(device)?;
         options.open(node).map_err(|error| Failure::io(&error, format_args!("open {device}")))
     }
 

@@ -22,7 +22,7 @@ pub struct DiskRange {
 
 impl Devices {
     /// Says where what the kernel calls `kernel_name` (`sda`, `sdb1`) lies; `None` for devices that are not disks on the
-    /// SCSI controller, nor partitions of one. Devices that are made of others would go on here with where those lie.
+    /// SCSI controller, nor partitions of one. Of devices that are made of others `Server::layout` says where they lie.
     pub fn place(&self, kernel_name: &str) -> Option<DiskRange> {
         let list = self.list.as_ref()?;
         let disks = read_disks(list).ok()?;

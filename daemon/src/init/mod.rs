@@ -56,8 +56,10 @@ fn boot_and_serve() -> Result<End, Failure> {
         log::error!("{failure}");
     }
     rustix::fs::sync();
-    if let Err(failure) = server.flush_disks() {
-        log::error!("{failure}");
+    for result in [server.settle_arrays(), server.flush_disks()] {
+        if let Err(failure) = result {
+            log::error!("{failure}");
+        }
     }
     end
 }

@@ -54,9 +54,24 @@ pub fn kind_on_device(server: &Server, mountable: &Mountable, device: &Path) -> 
     }
 }
 
+/// Fails for devices that must not be written, though they can be mounted.
+pub fn refuse_to_write(server: &Server, mountable: &Mountable, device: &Path) -> Result<(), Failure> {
+    refuse_member(mountable, device)?;
+    if server.devices.is_incomplete_array(device) {
+        return Err(Failure::errno(
+            Errno::EROFS,
+            format_args!(
+                "mount {mountable} to write: the array lacks members, which would be out of date afterwards: add its \
+                 other disks, or mount it read-only"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 /// Fails for a member of an array that begins as the array does. Written to by itself it would differ from the other
 /// members, and the array take one or the other for right.
-pub fn refuse_member(mountable: &Mountable, device: &Path) -> Result<(), Failure> {
+fn refuse_member(mountable: &Mountable, device: &Path) -> Result<(), Failure> {
     // What cannot be read is for the mount itself to report.
     let is_member = File::open(device).and_then(|file| superblock::is_member_by_its_end(&file));
     if !is_member.unwrap_or(false) {
@@ -209,21 +224,19 @@ fn is_registered(kind: &str) -> Result<bool, Failure> {
 }
 
 /// Tells btrfs of all devices with a btrfs, when the one to mount is not the only one of its file system.
-fn tell_btrfs_of_its_devices(server: &Server, device: &Path) {
+pub fn tell_btrfs_of_its_devices(server: &Server, device: &Path) {
     let is_alone = File::open(device).ok().and_then(|file| superblock::btrfs_devices(&file)) == Some(1);
     if is_alone {
         return;
     }
     let Ok(control) = File::options().read(true).write(true).open(BTRFS_CONTROL) else { return };
-    let all = [server.devices.disks(), server.devices.partitions()];
-    for name in all.into_iter().flatten().flatten() {
-        let Ok(path) = server.devices.resolve(&name) else { continue };
+    for path in server.block_nodes().unwrap_or_default() {
         let content = File::open(&path).and_then(|file| superblock::identify(&file));
         if !matches!(content, Ok(Some(Content { name: "btrfs", .. }))) {
             continue;
         }
         if let Err(error) = sys::scan_btrfs_device(&control, path.as_os_str().as_encoded_bytes()) {
-            log::warn!("btrfs on {name}: {error}");
+            log::warn!("btrfs on {}: {error}", path.display());
         }
     }
 }

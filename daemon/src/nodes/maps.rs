@@ -1,7 +1,7 @@
 //! Says where on the disks the contents of files lie, so that the host can read them from the image itself.
 //!
-//! Only what is provably so is told: the file system is one of a few, mounted read-only, on a disk that was added or a
-//! partition of one. What its driver marks as anything but plain blocks is left to be read through it.
+//! Only what is provably so is told: the file system is one of a few, mounted read-only, on a disk that was added, a
+//! partition of one, or a volume that is mapped plainly on such. What its driver marks as anything but plain blocks is left to be read through it.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,8 +14,8 @@ use rustix::fs::{FileType, OFlags, StatVfsMountFlags, StatxAttributes};
 
 use super::attributes;
 use super::filesystem::Filesystem;
-use crate::devices::DiskRange;
 use crate::server::Server;
+use crate::storage::Piece;
 use crate::sys::{self, KernelExtent};
 
 /// The most extents of one map; the rest of a file is to be read through the file system. At 28 bytes on the wire, 224
@@ -55,10 +55,35 @@ const DRIVERS: [(&str, Teller); 6] = [
 ];
 
 /// Where a mounted file system lies. Found out once: neither its device nor its place changes while it is mounted.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Ground {
-    range: DiskRange,
+    /// The disk that maps are about, by its place among those that were added.
+    drive: u32,
+    /// The parts of the device, in their order and without gaps from its beginning.
+    pieces: Arc<[Piece]>,
     teller: Teller,
+}
+
+impl Ground {
+    /// Stands on the disk that the device begins on; `None` when it has no parts.
+    fn new(pieces: Vec<Piece>, teller: Teller) -> Option<Ground> {
+        Some(Ground { drive: pieces.first()?.range.drive, pieces: pieces.into(), teller })
+    }
+
+    /// Gives the length of the device in bytes.
+    fn length(&self) -> u64 {
+        self.pieces.last().map_or(0, Piece::end)
+    }
+
+    /// Says where the byte at `offset` lies on the disk, and how many bytes follow it there, at most `length`. What lies
+    /// on another disk has no place.
+    fn find(&self, offset: u64, length: u64) -> (Option<u64>, u64) {
+        let behind = self.pieces.partition_point(|piece| piece.end() <= offset);
+        let Some(piece) = self.pieces.get(behind) else { return (None, length) };
+        let within = offset - piece.offset;
+        let place = piece.range.start.checked_add(within).filter(|_| piece.range.drive == self.drive);
+        (place, length.min(piece.range.length - within))
+    }
 }
 
 impl Server {
@@ -96,7 +121,7 @@ impl Server {
         if !state.f_flag.contains(StatVfsMountFlags::RDONLY) {
             return Err(WhyUnknown::Writable);
         }
-        let ground = *filesystem.ground.get_or_init(|| self.find_ground(&filesystem));
+        let ground = filesystem.ground.get_or_init(|| self.find_ground(&filesystem)).clone();
         Ok(Mapper { filesystem, ground: ground?, cluster: state.f_bsize })
     }
 
@@ -120,8 +145,8 @@ impl Server {
         let stat = rustix::fs::fstat(&device).map_err(|_| WhyUnknown::Device)?;
         let number = format!("{}:{}", rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let name = mount.device.file_name().and_then(|name| name.to_str()).ok_or(WhyUnknown::Device)?;
-        let range = self.devices.place(name).filter(|_| number == line.device);
-        Ok(Ground { range: range.ok_or(WhyUnknown::Device)?, teller })
+        let pieces = self.layout(name).filter(|_| number == line.device);
+        pieces.and_then(|pieces| Ground::new(pieces, teller)).ok_or(WhyUnknown::Device)
     }
 }
 
@@ -188,13 +213,13 @@ impl Mapper {
             return Err(WhyUnknown::Encoded);
         }
         let size = stat.stx_size;
-        let mut extents = Extents { range: self.ground.range, size, list: Vec::new() };
+        let mut extents = Extents { ground: &self.ground, size, list: Vec::new() };
         let is_told = match self.ground.teller {
             Teller::Extents => extents.ask_for_extents(&file),
             Teller::Blocks => extents.ask_for_clusters(&file, self.cluster),
         };
         is_told.map_err(|_| WhyUnknown::NotTold)?;
-        Ok(FileMap { size, drive: self.ground.range.drive, extents: extents.list })
+        Ok(FileMap { size, drive: self.ground.drive, extents: extents.list })
     }
 }
 
@@ -207,13 +232,13 @@ const UNWRITTEN: u32 = 0x0800;
 const HARMLESS: u32 = LAST | UNWRITTEN | 0x1000 | 0x2000;
 
 /// Extents as they are found.
-struct Extents {
-    range: DiskRange,
+struct Extents<'a> {
+    ground: &'a Ground,
     size: u64,
     list: Vec<FileExtent>,
 }
 
-impl Extents {
+impl Extents<'_> {
     /// Asks for all extents of a file.
     fn ask_for_extents(&mut self, file: &OwnedFd) -> rustix::io::Result<()> {
         let mut start = 0;
@@ -264,8 +289,23 @@ impl Extents {
         if length == 0 || logical >= self.size || (is_plain && flags & UNWRITTEN != 0) {
             return true;
         }
-        let is_inside = physical.checked_add(length).is_some_and(|end| end <= self.range.length);
-        let disk_offset = self.range.start.checked_add(physical).filter(|_| is_plain && is_inside);
+        let is_inside = physical.checked_add(length).is_some_and(|end| end <= self.ground.length());
+        if !(is_plain && is_inside) {
+            return self.push(logical, length, None);
+        }
+        let mut done = 0;
+        while done < length {
+            let (disk_offset, count) = self.ground.find(physical + done, length - done);
+            if !self.push(logical + done, count, disk_offset) {
+                return false;
+            }
+            done += count;
+        }
+        true
+    }
+
+    /// Adds a part of a file at one place; false when no more can be added.
+    fn push(&mut self, logical: u64, length: u64, disk_offset: Option<u64>) -> bool {
         if let Some(last) = self.list.last_mut().filter(|last| last.offset + last.length == logical) {
             let follows = match (last.disk_offset, disk_offset) {
                 (Some(before), Some(here)) => before + last.length == here,

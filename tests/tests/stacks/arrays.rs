@@ -1,15 +1,17 @@
 //! Linux's software RAID.
 
+use std::ffi::OsString;
 use std::fs;
 use std::process::Command;
 
 use guestfs::Connection;
 use guestfs::api::Remote;
-use guestfs::api::procedures::filesystems::Filesystems;
+use guestfs::api::procedures::filesystems::{Filesystems, MkfsOptions};
+use guestfs::api::procedures::md::{Md, MdCreateOptions};
 use guestfs::api::values::{ByteString, Mountable};
-use guestfs_tests::appliance::{device, with_guest};
+use guestfs_tests::appliance::{device, with_disks, with_guest};
 use guestfs_tests::command::{run, succeed};
-use guestfs_tests::disk::Disk;
+use guestfs_tests::disk::{Disk, sha256};
 use guestfs_tests::mirror::Metadata;
 use guestfs_tests::mounted::{Mounted, guestmount, mountpoint};
 
@@ -56,4 +58,78 @@ fn a_member_that_begins_like_a_file_system_is_not_listed_and_not_written() {
         assert_eq!(fs::read_to_string(mounted.path().join("file")).unwrap(), "of the mirror");
         mounted.unmount();
     }
+}
+
+/// Gives the arguments that add the disks and mount `device`.
+fn arguments(disks: &[&Disk], device: &str) -> Vec<OsString> {
+    let added = disks.iter().flat_map(|disk| ["-a".into(), disk.path().into()]);
+    added.chain(["-m".into(), device.into()]).collect()
+}
+
+#[test]
+fn mirrors_that_are_described_at_their_end_are_assembled_and_mounted() {
+    for metadata in [Metadata::V0_90, Metadata::V1_0] {
+        let [one, two] = mirror(metadata);
+        let before = [sha256(one.path()), sha256(two.path())];
+        let array = with_disks(&[one.path(), two.path()], |guest| {
+            let arrays = guest.list_md_devices().expect("list_md_devices");
+            assert_eq!(arrays.len(), 1, "{arrays:?}");
+            assert_eq!(
+                listed(guest),
+                [(Mountable::Device(arrays[0].clone()), ByteString::try_from("ext4").unwrap())]
+            );
+            assert_eq!(guest.md_stat(&arrays[0]).unwrap().len(), 2);
+            arrays[0].to_string()
+        });
+        assert_eq!(
+            [sha256(one.path()), sha256(two.path())],
+            before,
+            "{metadata:?}: looking at an array changes it"
+        );
+        let mounted = Mounted::new(arguments(&[&one, &two], &array));
+        assert_eq!(fs::read_to_string(mounted.path().join("file")).unwrap(), "of the mirror");
+        mounted.unmount();
+        let mounted = Mounted::new([arguments(&[&two, &one], &array), vec!["--rw".into()]].concat());
+        fs::write(mounted.path().join("new"), "on both").unwrap();
+        mounted.unmount();
+        for disk in [&one, &two] {
+            let mounted = Mounted::read_only(disk.path(), "/dev/sda");
+            assert_eq!(fs::read_to_string(mounted.path().join("new")).unwrap(), "on both", "{metadata:?}");
+            mounted.unmount();
+        }
+    }
+}
+
+#[test]
+fn an_array_is_made_and_mounted_and_without_a_member_read_only() {
+    let disks: Vec<Disk> = (0..3).map(|_| Disk::blank(32)).collect();
+    let paths: Vec<_> = disks.iter().map(Disk::path).collect();
+    let devices = ["/dev/sda", "/dev/sdb", "/dev/sdc"].map(device);
+    with_disks(&paths, |guest| {
+        let options = MdCreateOptions { level: Some("5".to_owned()), ..MdCreateOptions::default() };
+        guest.md_create("data", &devices, &options).expect("md_create");
+        guest.mkfs("ext4", &device("/dev/md/data"), &MkfsOptions::default()).expect("mkfs");
+        let array = guest.list_md_devices().unwrap().remove(0);
+        let detail = guest.md_detail(&array).unwrap().0;
+        let has = |key: &str, value: &str| {
+            detail.iter().any(|(k, v)| k.to_string() == key && v.to_string() == value)
+        };
+        assert!(has("level", "raid5") && has("devices", "3"), "{detail:?}");
+        assert_eq!(guest.md_stat(&array).unwrap().len(), 3);
+        guest.md_stop(&array).expect("md_stop");
+        assert_eq!(guest.list_md_devices().unwrap(), [], "what was stopped is started again");
+    });
+    let all: Vec<_> = disks.iter().collect();
+    let mounted = Mounted::new([arguments(&all, "/dev/md/data"), vec!["--rw".into()]].concat());
+    fs::write(mounted.path().join("file"), "over three disks").unwrap();
+    mounted.unmount();
+
+    let two = &all[..2];
+    let mounted = Mounted::new(arguments(two, "/dev/md/data"));
+    assert_eq!(fs::read_to_string(mounted.path().join("file")).unwrap(), "over three disks");
+    mounted.unmount();
+    let mountpoint = mountpoint();
+    let outcome = run(guestmount(arguments(two, "/dev/md/data")).arg("--rw").arg(mountpoint.path()));
+    assert_eq!(outcome.code(), 1, "an array without one of its members was made writable");
+    assert!(outcome.stderr.contains("lacks members"), "{}", outcome.stderr);
 }

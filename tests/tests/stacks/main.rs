@@ -1,3 +1,6 @@
 //! Storage stacks: devices that are made of others. Each is made through the library, closed, opened again and mounted.
 
 mod arrays;
+mod btrfs;
+mod many;
+mod volumes;

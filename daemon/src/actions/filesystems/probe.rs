@@ -105,6 +105,11 @@ impl Probed {
         self.text("PTTYPE")
     }
 
+    /// Gives the UUID of what is on the device.
+    pub fn uuid(&self) -> Option<&str> {
+        self.text("UUID")
+    }
+
     /// Says whether there is a file system, or anything else that has a type.
     pub fn has_filesystem(&self) -> bool {
         self.fields.contains_key("TYPE")

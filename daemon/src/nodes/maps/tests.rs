@@ -1,9 +1,20 @@
+use std::sync::LazyLock;
+
 use super::*;
+use crate::devices::DiskRange;
 
-const RANGE: DiskRange = DiskRange { drive: 0, start: 1 << 20, length: 1 << 30 };
+fn ground(parts: &[(u32, u64, u64)]) -> Ground {
+    let mut offset = 0;
+    let pieces = parts.iter().map(|(drive, start, length)| {
+        offset += length;
+        Piece { offset: offset - length, range: DiskRange { drive: *drive, start: *start, length: *length } }
+    });
+    Ground::new(pieces.collect(), Teller::Extents).unwrap()
+}
 
-fn extents(size: u64) -> Extents {
-    Extents { range: RANGE, size, list: Vec::new() }
+fn extents(size: u64) -> Extents<'static> {
+    static GROUND: LazyLock<Ground> = LazyLock::new(|| ground(&[(0, 1 << 20, 1 << 30)]));
+    Extents { ground: &GROUND, size, list: Vec::new() }
 }
 
 fn known(offset: u64, length: u64, disk_offset: u64) -> FileExtent {
@@ -58,6 +69,18 @@ fn places_outside_the_device_are_not_told() {
 }
 
 #[test]
+fn an_extent_over_several_parts_of_a_volume_is_told_in_parts() {
+    let ground = ground(&[(1, 1 << 20, 4096), (1, 1 << 30, 8192), (0, 0, 4096)]);
+    let mut extents = Extents { ground: &ground, size: 16384, list: vec![] };
+    assert!(extents.add(&KernelExtent::new(0, 0, 16384, LAST)));
+    // The last part is on another disk than that of the map.
+    let expected = [known(0, 4096, 1 << 20), known(4096, 8192, 1 << 30), unknown(12288, 4096)];
+    assert_eq!(extents.list, expected);
+    assert_eq!(ground.find(5000, 4096), (Some((1 << 30) + 904), 4096));
+    assert_eq!(ground.find(16384, 1), (None, 1));
+}
+
+#[test]
 fn neighbours_become_one() {
     let mut extents = extents(1 << 20);
     extents.add(&KernelExtent::new(0, 0, 4096, 0));
@@ -89,11 +112,8 @@ fn the_kernel_tells_of_a_file_of_this_machine() {
     file.seek(std::io::SeekFrom::Start(1 << 20)).unwrap();
     file.write_all(&[2; 4096]).unwrap();
     file.sync_all().unwrap();
-    let mut extents = Extents {
-        range: DiskRange { drive: 0, start: 0, length: u64::MAX },
-        size: (1 << 20) + 4096,
-        list: vec![],
-    };
+    let ground = ground(&[(0, 0, u64::MAX)]);
+    let mut extents = Extents { ground: &ground, size: (1 << 20) + 4096, list: vec![] };
     match extents.ask_for_extents(&OwnedFd::from(file)) {
         Ok(()) => {
             let covers =
