@@ -37,6 +37,11 @@ impl Procedure {
         self.has_argument_of_kind("FileOut")
     }
 
+    /// Says whether a call holds bytes that are to be wiped from memory after it.
+    pub fn takes_secret(&self) -> bool {
+        self.has_argument_of_kind("Secret") || self.has_argument_of_kind("Key")
+    }
+
     fn has_argument_of_kind(&self, kind: &str) -> bool {
         self.arguments.iter().any(|argument| argument.kind == kind)
     }

@@ -96,6 +96,7 @@ round_trips! {
     partitions_come_back: strategies::fixed::<Partition>();
     kernel_names_come_back: strategies::utsname();
     mountable_records_come_back: strategies::mountable_record();
+    keys_come_back: strategies::bytes().prop_map(|bytes| Key::new(&bytes));
     lvm_uuids_come_back: strategies::fixed::<LvmUuid>();
     subvolumes_come_back: strategies::btrfs_subvolume();
     headers_come_back: strategies::header();

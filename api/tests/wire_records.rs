@@ -10,6 +10,7 @@ use guestfs_api::procedures::files::FollowOptions;
 use guestfs_api::procedures::filesystems::{
     BtrfsFsckOptions, E2fsckOptions, MkfsOptions, NtfsfixOptions, XfsRepairOptions,
 };
+use guestfs_api::procedures::luks::CryptsetupOpenOptions;
 use guestfs_api::procedures::md::MdCreateOptions;
 use guestfs_api::procedures::mounts::{RemountOptions, UmountOptions};
 use guestfs_api::records::*;
@@ -245,7 +246,7 @@ fn mdstat_is_a_device_a_place_and_flags() {
 }
 
 #[test]
-fn optional_arguments_of_arrays() {
+fn optional_arguments_of_arrays_and_encrypted_devices() {
     let options = MdCreateOptions {
         missingbitmap: Some(1),
         nrdevices: Some(2),
@@ -254,6 +255,12 @@ fn optional_arguments_of_arrays() {
         level: Some("e".to_owned()),
     };
     assert_options(options, &[hyper(1), int(2), int(3), hyper(4), string(b'e')]);
+    let options = CryptsetupOpenOptions {
+        readonly: Some(true),
+        crypttype: Some("b".to_owned()),
+        cipher: Some("c".to_owned()),
+    };
+    assert_options(options, &[int(1), string(b'b'), string(b'c')]);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn wire_kind(rust: &str) -> String {
     }
     let kind = match rust {
         "str" | "String" | "ByteString" | "FileName" | "GuestPath" | "DeviceName" | "Mountable"
-        | "DeviceOrPath" | "MountableOrPath" => "string",
+        | "DeviceOrPath" | "MountableOrPath" | "Key" => "string",
         "bool" => "bool",
         "i32" => "int",
         "u32" => "uint",

@@ -15,6 +15,7 @@ use guestfs_api::xdr::{Decode, DecodeError};
 use guestfs_api::{Call, Failure, FileArgument, Procedure, Request};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use parking_lot::Mutex;
+use zeroize::Zeroize;
 
 use crate::deadline::Until;
 use crate::error::{ConnectionError, Error};
@@ -111,11 +112,17 @@ impl Connection {
         if let FileArgument::In(file) = &request.file {
             header.progress_hint = file.length.unwrap_or(0);
         }
-        let body = message(&header, &request.arguments.into_bytes());
+        let mut arguments = request.arguments.into_bytes();
+        let mut body = message(&header, &arguments);
         if body.len() > MESSAGE_BYTES_MAX {
             return Err(lost(ConnectionError::CallTooLarge(body.len())));
         }
-        write_body(&mut channel.writer, &body).map_err(|error| lost(error.into()))?;
+        let written = write_body(&mut channel.writer, &body);
+        if procedure.takes_secret() {
+            arguments.zeroize();
+            body.zeroize();
+        }
+        written.map_err(|error| lost(error.into()))?;
         let transfer = crate::transfer::Transfer {
             cancel: &self.is_cancel_requested,
             procedure: procedure.name,

@@ -9,6 +9,7 @@ pub mod files;
 pub mod filesystems;
 pub mod inspection;
 pub mod ldm;
+pub mod luks;
 pub mod lvm;
 pub mod md;
 pub mod mounts;
@@ -30,6 +31,7 @@ static TOPICS: &[&[&Procedure]] = &[
     filesystems::PROCEDURES,
     inspection::PROCEDURES,
     ldm::PROCEDURES,
+    luks::PROCEDURES,
     lvm::PROCEDURES,
     md::PROCEDURES,
     mounts::PROCEDURES,

@@ -10,7 +10,7 @@ pub use byte_string::ByteString;
 pub use device::{DeviceName, DeviceOrPath, Mountable, MountableOrPath};
 pub use operating_system::{Distro, FilesystemRole, OsType, PackageFormat, PackageManagement};
 pub use path::{FileName, GuestPath, ValueError};
-pub use secret::Secret;
+pub use secret::{Key, Secret};
 
 /// Gives a newtype over bytes its XDR form, checked when it is read.
 macro_rules! wire_bytes {

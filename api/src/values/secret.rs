@@ -1,12 +1,18 @@
-//! Bytes that are nobody else's business: they cross the wire, and no log or trace.
+//! Bytes that are nobody else's business: they cross the wire, and no log or trace, and are wiped from memory.
 
 use std::fmt;
+
+use zeroize::Zeroize;
 
 use crate::xdr::{Decode, DecodeError, Decoder, Encode, Encoder};
 
 /// Bytes that print as dots.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Vec<u8>);
+
+/// A passphrase, or the content of a key file: any bytes, on the wire those of a string.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key(Secret);
 
 impl Secret {
     /// Takes the bytes.
@@ -17,6 +23,24 @@ impl Secret {
     /// Gives the bytes.
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl Key {
+    /// Takes the bytes.
+    pub fn new(bytes: &[u8]) -> Key {
+        Key(Secret::new(bytes))
+    }
+
+    /// Gives the bytes.
+    pub fn expose(&self) -> &[u8] {
+        self.0.expose()
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 
@@ -34,9 +58,29 @@ impl Decode for Secret {
     }
 }
 
+impl Encode for Key {
+    fn encode(&self, encoder: &mut Encoder) {
+        self.0.encode(encoder);
+    }
+}
+
+impl Decode for Key {
+    const BYTES_MIN: usize = Secret::BYTES_MIN;
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Key, DecodeError> {
+        decoder.value().map(Key)
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("\u{2026}")
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(out)
     }
 }
 
@@ -50,5 +94,13 @@ mod tests {
         assert_eq!(secret.to_xdr(), b"\0\0\0\x03pw\0\0");
         assert_eq!(Secret::from_xdr(&secret.to_xdr()).unwrap().expose(), b"pw\0");
         assert_eq!(format!("{secret:?}"), "\u{2026}");
+    }
+
+    #[test]
+    fn a_key_is_a_secret() {
+        let key = Key::new(b"pw\0");
+        assert_eq!(key.to_xdr(), Secret::new(b"pw\0").to_xdr());
+        assert_eq!(Key::from_xdr(&key.to_xdr()).unwrap().expose(), b"pw\0");
+        assert_eq!(format!("{key:?}"), "\u{2026}");
     }
 }

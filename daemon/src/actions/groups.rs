@@ -41,7 +41,7 @@ pub static GROUPS: &[(&str, Needs)] = &[
     ("linuxfsuuid", Needs::NotServed),
     ("linuxmodules", Needs::Nothing),
     ("linuxxattrs", Needs::Nothing),
-    ("luks", Needs::NotServed),
+    ("luks", Needs::Program("cryptsetup")),
     ("lvm2", Needs::Program("lvm")),
     ("mdadm", Needs::Program("mdadm")),
     ("mknod", Needs::Nothing),

@@ -11,6 +11,7 @@ pub mod filesystems;
 pub mod groups;
 pub mod inspection;
 pub mod ldm;
+pub mod luks;
 pub mod lvm;
 pub mod md;
 pub mod mounts;
@@ -37,6 +38,7 @@ static TOPICS: &[Dispatch] = &[
     topics::filesystems::dispatch,
     topics::inspection::dispatch,
     topics::ldm::dispatch,
+    topics::luks::dispatch,
     topics::lvm::dispatch,
     topics::md::dispatch,
     topics::mounts::dispatch,

@@ -14,6 +14,7 @@ use guestfs_api::frame::{FrameError, MESSAGE_BYTES_MAX};
 use guestfs_api::message::{Direction, Header, Status, split_message};
 use guestfs_api::xdr::{DecodeError, Encode};
 use guestfs_api::{Failure, FileChannel, Procedure, Served, procedures};
+use zeroize::Zeroize;
 
 use crate::actions;
 use crate::port::{PortReader, PortWriter, Received};
@@ -54,7 +55,11 @@ pub fn serve_calls(
         match split_call(&message[..length]) {
             Ok((call, arguments)) => {
                 last = call;
-                serve_call(server, &call, arguments, reader, writer)?;
+                let served = serve_call(server, &call, arguments, reader, writer);
+                if procedures::by_number(call.procedure).is_some_and(Procedure::takes_secret) {
+                    message[..length].zeroize();
+                }
+                served?;
             }
             Err(error) => {
                 let failure = Failure::plain(format!("call: {error}"));

@@ -2,5 +2,6 @@
 
 mod arrays;
 mod btrfs;
+mod encrypted;
 mod many;
 mod volumes;
