@@ -29,7 +29,7 @@ pub static GROUPS: &[(&str, Needs)] = &[
     ("extlinux", Needs::NotServed),
     ("f2fs", Needs::NotServed),
     ("fstrim", Needs::NotServed),
-    ("gdisk", Needs::NotServed),
+    ("gdisk", Needs::Program("sgdisk")),
     ("grub", Needs::NotServed),
     ("hivex", Needs::NotServed),
     ("inotify", Needs::NotServed),

@@ -15,13 +15,16 @@ use guestfs_api::{Errno, Failure};
 use super::arguments::non_negative;
 use crate::server::Server;
 use crate::sysroot::failed;
+use crate::tools::Command;
 
+mod entries;
 mod kernel;
 mod mbr;
 mod table;
 
+use entries::{Entries, Entry};
 pub(super) use kernel::KernelDevice;
-use table::{Disk, PartitionKind, TableKind};
+use table::{Disk, PartitionKind, Property, TableKind};
 
 /// How long to wait for the nodes of new partitions.
 const NODES_DEADLINE: Duration = Duration::from_secs(10);
@@ -99,18 +102,169 @@ impl Partitions for Server {
     }
 
     fn part_del(&self, device: &DeviceName, partnum: i32) -> Result<(), Failure> {
-        if partnum < 1 {
-            return Err(Failure::plain(format!(
-                "part_del: {partnum} is no number of a partition: they begin at 1"
-            )));
-        }
+        check_number("part_del", partnum)?;
         let node = self.device_node(device)?;
         self.tools.succeed_on(&table::remove(&node, partnum), &node, device)?;
         wait_for_nodes(&node)
     }
+
+    fn part_resize(&self, device: &DeviceName, partnum: i32, endsect: i64) -> Result<(), Failure> {
+        let node = self.device_node(device)?;
+        let start = self.entry(device, partnum, None)?.start;
+        let range = disk_of(device, &open(device, &node)?)?.range(start, endsect)?;
+        self.change_table(device, |node| table::resize(node, partnum, range.count))
+    }
+
+    fn part_expand_gpt(&self, device: &DeviceName) -> Result<(), Failure> {
+        self.change_table(device, table::move_to_end)
+    }
+
+    fn part_get_bootable(&self, device: &DeviceName, partnum: i32) -> Result<bool, Failure> {
+        let entry = self.entry(device, partnum, None)?;
+        Ok(entry.is_bootable || entry.kind == entries::GPT_TYPE_BOOT)
+    }
+
+    fn part_set_bootable(&self, device: &DeviceName, partnum: i32, bootable: bool) -> Result<(), Failure> {
+        let entries = self.entries(device)?;
+        let is_bootable = entries.get(partnum)?.kind == entries::GPT_TYPE_BOOT;
+        match (entries.is(TableKind::Gpt), bootable) {
+            (false, _) => self.change_table(device, |node| table::set_bootable(node, partnum, bootable)),
+            (true, true) => self.part_set_gpt_type(device, partnum, entries::GPT_TYPE_BOOT),
+            (true, false) if is_bootable => self.part_set_gpt_type(device, partnum, entries::GPT_TYPE_DATA),
+            (true, false) => Ok(()),
+        }
+    }
+
+    fn part_get_name(&self, device: &DeviceName, partnum: i32) -> Result<String, Failure> {
+        Ok(self.entry(device, partnum, Some(TableKind::Gpt))?.name)
+    }
+
+    fn part_set_name(&self, device: &DeviceName, partnum: i32, name: &str) -> Result<(), Failure> {
+        self.set_property(device, partnum, Property::Name, name)
+    }
+
+    fn part_get_mbr_id(&self, device: &DeviceName, partnum: i32) -> Result<i32, Failure> {
+        let kind = self.entry(device, partnum, Some(TableKind::Mbr))?.kind;
+        i32::from_str_radix(&kind, 16)
+            .map_err(|_| Failure::plain(format!("{device}: partition {partnum} has the type {kind}")))
+    }
+
+    fn part_set_mbr_id(&self, device: &DeviceName, partnum: i32, idbyte: i32) -> Result<(), Failure> {
+        let kind = u8::try_from(idbyte)
+            .map_err(|_| Failure::plain(format!("part_set_mbr_id: {idbyte} is no byte")))?;
+        self.entry(device, partnum, Some(TableKind::Mbr))?;
+        self.change_table(device, |node| table::set(node, partnum, Property::Kind, &format!("{kind:x}")))
+    }
+
+    fn part_get_mbr_part_type(&self, device: &DeviceName, partnum: i32) -> Result<String, Failure> {
+        let entries = self.entries(device)?;
+        let kind = &entries.get(partnum)?.kind;
+        let name = match (entries.is(TableKind::Mbr), partnum) {
+            (true, 5..) => "logical",
+            (true, _) if matches!(&**kind, "5" | "f" | "85") => "extended",
+            _ => "primary",
+        };
+        Ok(name.to_owned())
+    }
+
+    fn part_get_gpt_type(&self, device: &DeviceName, partnum: i32) -> Result<String, Failure> {
+        Ok(self.entry(device, partnum, Some(TableKind::Gpt))?.kind)
+    }
+
+    fn part_set_gpt_type(&self, device: &DeviceName, partnum: i32, guid: &str) -> Result<(), Failure> {
+        check_guid("part_set_gpt_type", guid)?;
+        self.set_property(device, partnum, Property::Kind, guid)
+    }
+
+    fn part_get_gpt_guid(&self, device: &DeviceName, partnum: i32) -> Result<String, Failure> {
+        Ok(self.entry(device, partnum, Some(TableKind::Gpt))?.uuid)
+    }
+
+    fn part_set_gpt_guid(&self, device: &DeviceName, partnum: i32, guid: &str) -> Result<(), Failure> {
+        check_guid("part_set_gpt_guid", guid)?;
+        self.set_property(device, partnum, Property::Uuid, guid)
+    }
+
+    fn part_get_gpt_attributes(&self, device: &DeviceName, partnum: i32) -> Result<i64, Failure> {
+        Ok(self.entry(device, partnum, Some(TableKind::Gpt))?.attribute_bits().cast_signed())
+    }
+
+    fn part_set_gpt_attributes(
+        &self,
+        device: &DeviceName,
+        partnum: i32,
+        attributes: i64,
+    ) -> Result<(), Failure> {
+        let words = entries::attribute_words(attributes.cast_unsigned())?;
+        self.set_property(device, partnum, Property::Attributes, &words)
+    }
+
+    fn part_get_disk_guid(&self, device: &DeviceName) -> Result<String, Failure> {
+        Ok(self.entries_of(device, Some(TableKind::Gpt))?.id)
+    }
+
+    fn part_set_disk_guid(&self, device: &DeviceName, guid: &str) -> Result<(), Failure> {
+        check_guid("part_set_disk_guid", guid)?;
+        self.entries_of(device, Some(TableKind::Gpt))?;
+        self.change_table(device, |node| table::set_disk_id(node, guid))
+    }
+
+    fn part_set_disk_guid_random(&self, device: &DeviceName) -> Result<(), Failure> {
+        /// Gives another one at each read (random(4)).
+        const RANDOM_UUID: &str = "/proc/sys/kernel/random/uuid";
+        let guid = std::fs::read_to_string(RANDOM_UUID).map_err(|error| Failure::io(&error, RANDOM_UUID))?;
+        self.part_set_disk_guid(device, guid.trim())
+    }
 }
 
 impl Server {
+    fn entries(&self, device: &DeviceName) -> Result<Entries, Failure> {
+        self.entries_of(device, None)
+    }
+
+    /// Reads the partition table of a disk, which has to be of this kind.
+    fn entries_of(&self, device: &DeviceName, kind: Option<TableKind>) -> Result<Entries, Failure> {
+        let node = self.device_node(device)?;
+        let entries = Entries::parse(&self.tools.succeed_on(&entries::dump(&node), &node, device)?, &node);
+        match kind.filter(|kind| !entries.is(*kind)) {
+            Some(kind) => Err(Failure::unsupported(format!(
+                "{device}: the partition table is not of the type {} but {}",
+                kind.sfdisk_name(),
+                entries.label
+            ))),
+            None => Ok(entries),
+        }
+    }
+
+    fn entry(&self, device: &DeviceName, number: i32, kind: Option<TableKind>) -> Result<Entry, Failure> {
+        check_number("partition", number)?;
+        let entries = self.entries_of(device, kind)?;
+        let entry = entries.get(number).cloned();
+        entry.map_err(|failure| Failure { message: format!("{device}: {}", failure.message), ..failure })
+    }
+
+    /// Sets a property that only partitions of a GPT have.
+    fn set_property(
+        &self,
+        device: &DeviceName,
+        number: i32,
+        property: Property,
+        value: &str,
+    ) -> Result<(), Failure> {
+        self.entry(device, number, Some(TableKind::Gpt))?;
+        self.change_table(device, |node| table::set(node, number, property, value))
+    }
+
+    fn change_table(
+        &self,
+        device: &DeviceName,
+        change: impl FnOnce(&Path) -> Command,
+    ) -> Result<(), Failure> {
+        let node = self.device_node(device)?;
+        self.tools.succeed_on(&change(&node), &node, device)?;
+        wait_for_nodes(&node)
+    }
+
     /// Names the type of a disk's partition table as the protocol does; fails when there is none.
     fn table_kind(&self, device: &DeviceName, node: &Path) -> Result<String, Failure> {
         let probed = self.probe(node)?;
@@ -146,6 +300,23 @@ fn first_sector(device: &DeviceName, disk: &File) -> Result<mbr::Sector, Failure
     let mut sector = [0; mbr::SECTOR_BYTES];
     disk.read_exact_at(&mut sector, 0).map_err(|error| Failure::io(&error, format_args!("read {device}")))?;
     Ok(sector)
+}
+
+fn check_number(procedure: &str, number: i32) -> Result<(), Failure> {
+    if number >= 1 {
+        return Ok(());
+    }
+    Err(Failure::plain(format!("{procedure}: {number} is no number of a partition: they begin at 1")))
+}
+
+/// Checks the form of a GUID: 32 hexadecimal digits with dashes behind the 8th, 12th, 16th and 20th.
+fn check_guid(procedure: &str, guid: &str) -> Result<(), Failure> {
+    let groups: Vec<&str> = guid.split('-').collect();
+    let has_digits = |group: &&str| group.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12]) && groups.iter().all(has_digits) {
+        return Ok(());
+    }
+    Err(Failure::plain(format!("{procedure}: {guid:?} is no GUID")))
 }
 
 fn no_partition(device: &DeviceName) -> Failure {

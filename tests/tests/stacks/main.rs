@@ -4,4 +4,5 @@ mod arrays;
 mod btrfs;
 mod encrypted;
 mod many;
+mod partitions;
 mod volumes;

@@ -49,7 +49,8 @@ impl TableKind {
         }
     }
 
-    fn sfdisk_name(self) -> &'static str {
+    /// Gives sfdisk's name for it.
+    pub fn sfdisk_name(self) -> &'static str {
         match self {
             TableKind::Mbr => "dos",
             TableKind::Gpt => "gpt",
@@ -174,6 +175,56 @@ pub fn remove(node: &Path, number: i32) -> Command {
     changing().arg("--delete").arg(node).arg(number.to_string())
 }
 
+/// A property of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Property {
+    /// The type: a number in hexadecimal digits, or a GUID.
+    Kind,
+    /// The name, of GPT only.
+    Name,
+    /// The GUID, of GPT only.
+    Uuid,
+    /// The attributes, of GPT only.
+    Attributes,
+}
+
+/// Sets a property of a partition.
+pub fn set(node: &Path, number: i32, property: Property, value: &str) -> Command {
+    let option = match property {
+        Property::Kind => "--part-type",
+        Property::Name => "--part-label",
+        Property::Uuid => "--part-uuid",
+        Property::Attributes => "--part-attrs",
+    };
+    changing().args([option, "--"]).arg(node).arg(number.to_string()).arg(value)
+}
+
+/// Marks a partition of an MBR to be started from, or takes the mark away. Others keep theirs.
+pub fn set_bootable(node: &Path, number: i32, is_bootable: bool) -> Command {
+    let mark = if is_bootable { "*" } else { "-" };
+    change_one(node, number).input(format!(",,,{mark}\n"))
+}
+
+/// Gives a partition another length, in sectors.
+pub fn resize(node: &Path, number: i32, count: u64) -> Command {
+    change_one(node, number).input(format!("size={count}\n"))
+}
+
+/// Sets the identifier of a disk.
+pub fn set_disk_id(node: &Path, id: &str) -> Command {
+    changing().args(["--disk-id", "--"]).arg(node).arg(id)
+}
+
+/// Moves the second table of a GPT to the end of a disk that has grown.
+pub fn move_to_end(node: &Path) -> Command {
+    Command::new("sgdisk").arg("--move-second-header").arg(node)
+}
+
+/// Begins a change of one partition: what is not said stays as it is.
+fn change_one(node: &Path, number: i32) -> Command {
+    changing().args(["--wipe-partitions", "never", "--partno", &number.to_string()]).arg(node)
+}
+
 fn sfdisk() -> Command {
     Command::new("sfdisk").arg("--quiet")
 }
@@ -252,5 +303,16 @@ mod tests {
         assert_eq!(line(PartitionKind::Extended, true), r#""start=2048, size=1000, type=f\n""#);
         assert_eq!(line(PartitionKind::Primary, false), r#""start=2048, size=1000\n""#);
         assert_eq!(remove(node(), 5).to_string(), "sfdisk --quiet --no-reread --delete /dev/sdz 5");
+    }
+
+    #[test]
+    fn one_partition_is_changed_by_its_number() {
+        assert_eq!(
+            set(node(), 2, Property::Name, "-x").to_string(),
+            "sfdisk --quiet --no-reread --part-label -- /dev/sdz 2 -x"
+        );
+        let command = "sfdisk --quiet --no-reread --wipe-partitions never --partno 2 /dev/sdz <<< ";
+        assert_eq!(set_bootable(node(), 2, true).to_string(), format!(r#"{command}",,,*\n""#));
+        assert_eq!(resize(node(), 2, 9).to_string(), format!(r#"{command}"size=9\n""#));
     }
 }
