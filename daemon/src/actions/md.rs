@@ -101,7 +101,8 @@ impl Shape {
     /// Checks that as many devices are given as are to be used.
     fn new(devices: usize, options: &MdCreateOptions) -> Result<Shape, Failure> {
         let refuse = |what: String| Err(Failure::plain(format!("md_create: {what}")));
-        let missing = options.missingbitmap.unwrap_or(0).cast_unsigned();
+        // The wire carries the bits as a signed number.
+        let missing = u64::from_ne_bytes(options.missingbitmap.unwrap_or(0).to_ne_bytes());
         let missing_count = usize::try_from(missing.count_ones()).unwrap_or(usize::MAX);
         let spare = usize::try_from(options.spare.unwrap_or(0));
         let Ok(spare) = spare else { return refuse("the number of spare devices is negative".to_owned()) };

@@ -186,7 +186,9 @@ impl Partitions for Server {
     }
 
     fn part_get_gpt_attributes(&self, device: &DeviceName, partnum: i32) -> Result<i64, Failure> {
-        Ok(self.entry(device, partnum, Some(TableKind::Gpt))?.attribute_bits().cast_signed())
+        let bits = self.entry(device, partnum, Some(TableKind::Gpt))?.attribute_bits();
+        // The wire carries the bits as a signed number.
+        Ok(i64::from_ne_bytes(bits.to_ne_bytes()))
     }
 
     fn part_set_gpt_attributes(
@@ -195,7 +197,7 @@ impl Partitions for Server {
         partnum: i32,
         attributes: i64,
     ) -> Result<(), Failure> {
-        let words = entries::attribute_words(attributes.cast_unsigned())?;
+        let words = entries::attribute_words(u64::from_ne_bytes(attributes.to_ne_bytes()))?;
         self.set_property(device, partnum, Property::Attributes, &words)
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::slice;
 
 use guestfs::api::procedures::files::Files;
 use guestfs::api::procedures::filesystems::{Filesystems, MkfsOptions};
@@ -25,7 +26,7 @@ fn a_volume_group_in_an_encrypted_device_is_made_and_found_again() {
         guest.luks_format(&sda, &key, 0).expect("luks_format");
         guest.cryptsetup_open(&sda, &key, "secret", &Default::default()).expect("cryptsetup_open");
         guest.pvcreate(&opened).expect("pvcreate");
-        guest.vgcreate("vg", &[opened.clone()]).expect("vgcreate");
+        guest.vgcreate("vg", slice::from_ref(&opened)).expect("vgcreate");
         guest.lvcreate_free("root", "vg", 100).expect("lvcreate_free");
         guest.mkfs("ext4", &device("/dev/vg/root"), &MkfsOptions::default()).expect("mkfs");
         guest.mount(&root, &GuestPath::root()).expect("mount");
@@ -38,7 +39,7 @@ fn a_volume_group_in_an_encrypted_device_is_made_and_found_again() {
         assert_eq!(guest.list_filesystems().unwrap().0, []);
         assert_eq!(guest.luks_uuid(&sda).unwrap().len(), 36);
         guest.luks_open_ro(&sda, &key, "secret").expect("luks_open_ro");
-        assert_eq!(guest.list_dm_devices().unwrap(), [opened.clone()]);
+        assert_eq!(guest.list_dm_devices().unwrap(), slice::from_ref(&opened));
         // Without a call that says to look for groups.
         guest.mount_ro(&root, &GuestPath::root()).expect("mount_ro");
         assert_eq!(guest.pread(&file, 100, 0).unwrap(), b"encrypted");

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::slice;
 
 use guestfs::api::procedures::block_devices::BlockDevices;
 use guestfs::api::procedures::filesystems::{Filesystems, MkfsOptions};
@@ -98,7 +99,7 @@ fn a_logical_volume_is_made_listed_and_mounted_by_name() {
         guest.lvresize_free(&device("/dev/my-group/var"), 100).expect("lvresize_free");
         assert!(guest.blockdev_getsize64(&device("/dev/my-group/var")).unwrap() > 20 << 20);
         guest.lvm_set_filter(&[device("/dev/sda1")]).expect("lvm_set_filter");
-        assert_eq!(guest.pvs().unwrap(), [sda1.clone()]);
+        assert_eq!(guest.pvs().unwrap(), slice::from_ref(&sda1));
         guest.lvm_clear_filter().expect("lvm_clear_filter");
         assert_eq!(guest.pvs().unwrap(), [sda1.clone(), sda2.clone()]);
         let failure = guest.is_lv(&Mountable::Device(device("/dev/my-group/none"))).unwrap_err().to_string();
@@ -118,7 +119,7 @@ fn a_thin_volume_is_activated_with_its_pool() {
     let (sda, volume) = (device("/dev/sda"), device("/dev/vg/volume"));
     with_guest(disk.path(), |guest| {
         guest.pvcreate(&sda).expect("pvcreate");
-        guest.vgcreate("vg", &[sda.clone()]).expect("vgcreate");
+        guest.vgcreate("vg", slice::from_ref(&sda)).expect("vgcreate");
         guest.lvm_create_thin_pool("pool", "vg", 40).expect("lvm_create_thin_pool");
         guest.lvm_create_thin("volume", "vg", "pool", 1000).expect("lvm_create_thin");
         guest.mkfs("ext4", &volume, &MkfsOptions::default()).expect("mkfs");
@@ -132,6 +133,6 @@ fn a_thin_volume_is_activated_with_its_pool() {
     with_guest(disk.path(), |guest| {
         let listed = guest.list_filesystems().unwrap().0;
         assert_eq!(listed.iter().map(|(mountable, _)| mountable.device()).collect::<Vec<_>>(), [&volume]);
-        assert_eq!(guest.lvs().unwrap(), [volume.clone()]);
+        assert_eq!(guest.lvs().unwrap(), slice::from_ref(&volume));
     });
 }
