@@ -1,5 +1,5 @@
-//! Members of a mirror whose description is at their end, written by hand: the library makes arrays with the description
-//! at the beginning only, and the host's kernel may know no arrays.
+//! Members of a mirror whose description is at their end, written by hand: the library makes arrays with the
+//! description at the beginning only, and the host's kernel may know no arrays.
 
 use std::fs::File;
 use std::io;
@@ -86,7 +86,8 @@ fn old_description(place: u64, number: u32) -> Vec<u8> {
         &[
             (0, &numbers.map(u32::to_le_bytes).concat()),
             (32 * 4, &state.map(u32::to_le_bytes).concat()),
-            // The number of events, and the same at the last checkpoint; then where a resynchronisation would go on: nowhere.
+            // The number of events, and the same at the last checkpoint; then where a resynchronisation would go on:
+            // nowhere.
             (39 * 4, &word(2)),
             (41 * 4, &word(2)),
             (43 * 4, &word(u32::MAX)),

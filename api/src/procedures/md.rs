@@ -11,7 +11,8 @@ use crate::xdr::Table;
 pub struct MdCreateOptions {
     /// The places, from bit 0, at which a member is to be missing.
     pub missingbitmap: Option<i64>,
-    /// How many members the array has, without spare ones; as many as there are devices and missing ones when not given.
+    /// How many members the array has, without spare ones; as many as there are devices and missing ones when not
+    /// given.
     pub nrdevices: Option<i32>,
     /// How many of the devices are spare.
     pub spare: Option<i32>,

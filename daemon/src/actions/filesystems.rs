@@ -139,8 +139,8 @@ impl Filesystems for Server {
 }
 
 impl Server {
-    /// Lists the devices that may hold a file system, with their nodes: disks without partitions, partitions, arrays and
-    /// their partitions, logical volumes, and what else the device mapper made.
+    /// Lists the devices that may hold a file system, with their nodes: disks without partitions, partitions, arrays
+    /// and their partitions, logical volumes, and what else the device mapper made.
     fn candidates(&self) -> Result<Vec<(DeviceName, PathBuf)>, Failure> {
         self.assemble_all()?;
         let with_node = |name: DeviceName| self.device_node(&name).map(|node| (name, node));

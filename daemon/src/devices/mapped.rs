@@ -9,8 +9,8 @@ use guestfs_api::values::DeviceName;
 
 use super::Devices;
 
-/// What LVM's device mapper UUIDs begin with. The UUIDs of group and volume follow, 32 letters each; what is behind them
-/// marks a device that is a part of a volume.
+/// What LVM's device mapper UUIDs begin with. The UUIDs of group and volume follow, 32 letters each; what is behind
+/// them marks a device that is a part of a volume.
 const LVM_PREFIX: &str = "LVM-";
 const LVM_UUID_BYTES: usize = LVM_PREFIX.len() + 64;
 
@@ -90,8 +90,8 @@ impl Devices {
         Ok(names.into_iter().filter(|name| self.array_state(name).as_deref() == Some("inactive")).collect())
     }
 
-    /// Marks an array as clean, until it is written to again (Documentation/admin-guide/md.rst, array_state). EBUSY while
-    /// it is in use.
+    /// Marks an array as clean, until it is written to again (Documentation/admin-guide/md.rst, array_state). EBUSY
+    /// while it is in use.
     pub fn settle_array(&self, kernel_name: &str) -> io::Result<()> {
         match (self.array_state(kernel_name).as_deref(), &self.list) {
             (Some("clean" | "active" | "active-idle" | "write-pending"), Some(list)) => {
@@ -101,7 +101,8 @@ impl Devices {
         }
     }
 
-    /// Says whether a node is that of an array, or of a partition of one, that runs read-only since members are missing.
+    /// Says whether a node is that of an array, or of a partition of one, that runs read-only since members are
+    /// missing.
     pub fn is_incomplete_array(&self, node: &Path) -> bool {
         let Some(name) = node.file_name().and_then(|name| name.to_str()) else { return false };
         // A partition is called like its array, with its number behind a `p`.

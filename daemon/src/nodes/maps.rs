@@ -1,7 +1,8 @@
 //! Says where on the disks the contents of files lie, so that the host can read them from the image itself.
 //!
 //! Only what is provably so is told: the file system is one of a few, mounted read-only, on a disk that was added, a
-//! partition of one, or a volume that is mapped plainly on such. What its driver marks as anything but plain blocks is left to be read through it.
+//! partition of one, or a volume that is mapped plainly on such. What its driver marks as anything but plain blocks is
+//! left to be read through it.
 
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
@@ -75,8 +76,8 @@ impl Ground {
         self.pieces.last().map_or(0, Piece::end)
     }
 
-    /// Says where the byte at `offset` lies on the disk, and how many bytes follow it there, at most `length`. What lies
-    /// on another disk has no place.
+    /// Says where the byte at `offset` lies on the disk, and how many bytes follow it there, at most `length`. What
+    /// lies on another disk has no place.
     fn find(&self, offset: u64, length: u64) -> (Option<u64>, u64) {
         let behind = self.pieces.partition_point(|piece| piece.end() <= offset);
         let Some(piece) = self.pieces.get(behind) else { return (None, length) };

@@ -34,10 +34,12 @@ impl Server {
         Ok(())
     }
 
-    /// Has the arrays that were written to marked as clean, which the kernel does by itself only a moment after the last
-    /// write. One that is not marked is synchronised anew the next time, and does not start when a member is missing.
+    /// Has the arrays that were written to marked as clean, which the kernel does by itself only a moment after the
+    /// last write. One that is not marked is synchronised anew the next time, and does not start when a member is
+    /// missing.
     ///
-    /// Devices that lie on arrays are taken away for that, so this is for the end of the machine, when all is unmounted.
+    /// Devices that lie on arrays are taken away for that, so this is for the end of the machine, when all is
+    /// unmounted.
     pub fn settle_arrays(&self) -> Result<(), Failure> {
         for array in self.devices.arrays()? {
             let settle = || self.devices.settle_array(&array);

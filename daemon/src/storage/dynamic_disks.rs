@@ -12,13 +12,14 @@ use crate::tools::Command;
 /// What begins the private header of a dynamic disk.
 const MARK: &[u8; 8] = b"PRIVHEAD";
 
-/// Where the header is on a disk with an MBR, in bytes; copies of it are in the last sectors of the disk or, with a GPT, of
-/// the partition with the metadata.
+/// Where the header is on a disk with an MBR, in bytes; copies of it are in the last sectors of the disk or, with a
+/// GPT, of the partition with the metadata.
 const PLACE: u64 = 6 * SECTOR_BYTES;
 const SECTOR_BYTES: u64 = 512;
 
 impl Server {
-    /// Makes the volumes of all disk groups devices. Their drivers are loaded before: the program does not ask for them.
+    /// Makes the volumes of all disk groups devices. Their drivers are loaded before: the program does not ask for
+    /// them.
     pub fn create_dynamic_volumes(&self) -> Result<(), Failure> {
         for module in ["dm_mod", "dm_raid"] {
             if let Err(error) = self.modules.load(module) {

@@ -44,8 +44,8 @@ struct Linear {
 }
 
 impl Server {
-    /// Gives the parts of a device in their order, without gaps from its beginning; `None` when one of them does not lie
-    /// plainly on a disk.
+    /// Gives the parts of a device in their order, without gaps from its beginning; `None` when one of them does not
+    /// lie plainly on a disk.
     pub fn layout(&self, kernel_name: &str) -> Option<Vec<Piece>> {
         self.layout_below(kernel_name, LAYERS_MAX)
     }
@@ -80,8 +80,8 @@ fn kernel_name_of(number: &str) -> Option<String> {
     link.file_name()?.to_str().map(str::to_owned)
 }
 
-/// Reads a table of lines `START LENGTH linear MAJOR:MINOR OFFSET`, each of which begins where the one before ends; `None`
-/// for any other.
+/// Reads a table of lines `START LENGTH linear MAJOR:MINOR OFFSET`, each of which begins where the one before ends;
+/// `None` for any other.
 fn parse_table(table: &str) -> Option<Vec<Linear>> {
     let bytes = |sectors: &str| sectors.parse::<u64>().ok()?.checked_mul(SECTOR_BYTES);
     let mut next = 0u64;
@@ -99,7 +99,8 @@ fn parse_table(table: &str) -> Option<Vec<Linear>> {
     (!lines.is_empty()).then_some(lines)
 }
 
-/// Cuts a range out of a device: gives its parts, counted from the range's beginning; `None` when the device is shorter.
+/// Cuts a range out of a device: gives its parts, counted from the range's beginning; `None` when the device is
+/// shorter.
 fn cut(pieces: &[Piece], start: u64, length: u64) -> Option<Vec<Piece>> {
     let end = start.checked_add(length)?;
     pieces.last().filter(|last| last.end() >= end)?;

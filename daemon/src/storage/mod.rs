@@ -1,7 +1,8 @@
-//! Devices that are made of others: arrays, volume groups, Windows's dynamic disks. They are assembled when a call needs them, not at the start.
+//! Devices that are made of others: arrays, volume groups, Windows's dynamic disks. They are assembled when a call
+//! needs them, not at the start.
 //!
-//! Every member is dealt with once, when it is first seen: what a call takes apart afterwards stays apart. Names are the
-//! business of `devices`, the procedures of these topics that of `actions`.
+//! Every member is dealt with once, when it is first seen: what a call takes apart afterwards stays apart, until a
+//! call names it. Names are the business of `devices`, the procedures of these topics that of `actions`.
 
 mod arrays;
 mod dynamic_disks;
@@ -28,8 +29,8 @@ const LAYERS_MAX: usize = 8;
 /// What was assembled.
 #[derive(Default)]
 pub struct Storage {
-    /// The members that were dealt with, by the kernel's names. Held while devices are assembled, so that two calls do not
-    /// assemble the same; programs are run meanwhile.
+    /// The members that were dealt with, by the kernel's names. Held while devices are assembled, so that two calls do
+    /// not assemble the same; programs are run meanwhile.
     known: Mutex<HashSet<(String, Member)>>,
     /// The only devices that LVM is to look at; all when there are none.
     filter: Mutex<Vec<DeviceName>>,

@@ -1,7 +1,7 @@
 //! Recognises members of Linux's arrays whose own description is at the end of the device (metadata 0.90 and 1.0).
 //!
-//! The beginning of such a member of a mirror is that of the array, a file system for example, which is why it has to be
-//! looked for. Descriptions at the beginning (1.1 and 1.2) are among the marks of the module above.
+//! The beginning of such a member of a mirror is that of the array, a file system for example, which is why it has to
+//! be looked for. Descriptions at the beginning (1.1 and 1.2) are among the marks of the module above.
 
 use std::fs::File;
 use std::io;

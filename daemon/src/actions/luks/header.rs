@@ -62,8 +62,8 @@ fn read_text(device: &File) -> std::io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Finds the least memory that one of the slots takes, in KiB; `None` when one takes none or there are no slots. The text
-/// is JSON, in which this name stands for nothing else.
+/// Finds the least memory that one of the slots takes, in KiB; `None` when one takes none or there are no slots. The
+/// text is JSON, in which this name stands for nothing else.
 fn least_memory(text: &[u8]) -> Option<u64> {
     /// Names the function of a slot that takes no memory to speak of.
     const WITHOUT_MEMORY: &[u8] = b"\"pbkdf2\"";
