@@ -222,6 +222,7 @@ impl Arguments {
             parsed.map_err(|problem| CliError::Root { value: root, problem })
         });
         match (self.inspector, root.transpose()?) {
+            (false, None) if self.all => Ok(Discovery::All),
             (false, None) => Ok(Discovery::None),
             (_, root) => Ok(Discovery::Inspect { root }),
         }

@@ -21,6 +21,7 @@ use guestfs::{
 };
 use parking_lot::Mutex;
 
+use self::filesystems::Mounted;
 use crate::events::EventDisplay;
 use crate::report::{one_line, say};
 use crate::request::{Access, GivenDrives, GuestMount, MountRequest};
@@ -41,7 +42,7 @@ pub struct Guest {
     drives: Vec<Drive>,
     settings: Settings,
     /// What is mounted in it, once that is known; every further appliance mounts the same.
-    mounts: OnceLock<Vec<GuestMount>>,
+    mounted: OnceLock<Mounted>,
     /// The appliance; `None` while there is none. Held while another is started.
     handle: Mutex<Option<Handle>>,
     is_closing: AtomicBool,
@@ -71,7 +72,7 @@ impl Guest {
             request,
             drives,
             settings,
-            mounts: OnceLock::new(),
+            mounted: OnceLock::new(),
             handle: Mutex::new(None),
             is_closing: AtomicBool::new(false),
             loss: Arc::default(),
@@ -91,12 +92,12 @@ impl Guest {
         }
         handle.launch()?;
         *last_words.lock() = Some(handle.last_words()?);
-        match self.mounts.get() {
-            Some(mounts) => filesystems::mount_again(&handle, mounts, self.request.access)?,
+        match self.mounted.get() {
+            Some(mounted) => filesystems::mount_again(&handle, mounted, self.request.access)?,
             None => {
-                let mounts = filesystems::mount_first(&handle, &self.request)?;
+                let mounted = filesystems::mount_first(&handle, &self.request)?;
                 // Only the first start gets here.
-                let _ = self.mounts.set(mounts);
+                let _ = self.mounted.set(mounted);
             }
         }
         log::debug!(target: LAUNCH_STEPS, "the guest's file systems are mounted");
@@ -190,7 +191,7 @@ impl Guest {
     /// Tells whether a name can have several spellings on any of the mounted file systems.
     pub fn ignores_case(&self) -> anyhow::Result<bool> {
         let handle = self.handle.lock();
-        let mounts = self.mounts.get().map_or(&[][..], Vec::as_slice);
+        let mounts = self.mounted.get().map_or(&[][..], |mounted| &mounted.mounts);
         ignores_case(handle.as_ref().context("the appliance has ended")?, mounts)
     }
 

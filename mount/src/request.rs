@@ -80,6 +80,8 @@ pub enum Discovery {
         /// The root of the one that is meant, where there are several.
         root: Option<Mountable>,
     },
+    /// All file systems, each as a directory.
+    All,
 }
 
 /// Where absolute symbolic links lead.

@@ -72,6 +72,11 @@ pub trait Mounts {
     #[procedure(147)]
     fn mountpoints(&self) -> Result<Table<Mountable, GuestPath>, Self::Error>;
 
+    /// Mounts an empty folder of the appliance's own memory on `/`, in which directories to mount on can be made: for
+    /// disks whose file systems have no root in common. What is in it is lost when it is unmounted.
+    #[procedure(100_202)]
+    fn mount_folder(&self) -> Result<(), Self::Error>;
+
     /// Makes a directory to mount on, also where nothing is mounted yet.
     #[procedure(148)]
     fn mkmountpoint(&self, exemptpath: &GuestPath) -> Result<(), Self::Error>;

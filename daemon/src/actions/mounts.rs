@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use guestfs_api::procedures::mounts::{Mounts, RemountOptions, UmountOptions};
 use guestfs_api::records::StatVfs;
-use guestfs_api::values::{DeviceOrPath, GuestPath, Mountable};
+use guestfs_api::values::{DeviceName, DeviceOrPath, GuestPath, Mountable};
 use guestfs_api::xdr::Table;
 use guestfs_api::{Errno, Failure, Procedures};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
@@ -25,6 +25,9 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// The most files with several names that [`Mounts::du`] remembers to count once; further ones count each time.
 const LINKED_FILES_MAX: usize = 1 << 20;
+
+/// Options of the folder of [`Mounts::mount_folder`]: room for directories, which take no blocks, and nothing else.
+const FOLDER_OPTIONS: &std::ffi::CStr = c"mode=755,size=64k,nr_inodes=8192";
 
 type Result<T> = std::result::Result<T, <Server as Procedures>::Error>;
 
@@ -82,6 +85,24 @@ impl Mounts for Server {
 
     fn mountpoints(&self) -> Result<Table<Mountable, GuestPath>> {
         Ok(Table(self.mounts.list().into_iter().map(|mount| (mount.mountable, mount.at)).collect()))
+    }
+
+    fn mount_folder(&self) -> Result<()> {
+        let target = self.sysroot.root();
+        let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
+        rustix::mount::mount("none", target, "tmpfs", flags, Some(FOLDER_OPTIONS))
+            .map_err(|error| failed(error, "mount an empty folder on /"))?;
+        let filesystem = self.serve_nodes_of(target).inspect_err(|_| {
+            if let Err(error) = attach::detach(target, UnmountFlags::DETACH) {
+                log::error!("unmount the folder, which could not be opened: {error}");
+            }
+        })?;
+        let name = DeviceName::try_from("/dev/none").expect("it begins with /dev/");
+        let mountable = Mountable::Device(name);
+        let at = GuestPath::root();
+        self.mounts.add(Mount { mountable, device: "none".into(), at, filesystem });
+        self.sysroot.set_mounted(true);
+        Ok(())
     }
 
     fn mkmountpoint(&self, exemptpath: &GuestPath) -> Result<()> {

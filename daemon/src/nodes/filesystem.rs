@@ -24,6 +24,7 @@ use crate::sysroot::proc_path;
 const FUSE_MAGIC: u64 = 0x6573_5546;
 const MSDOS_MAGIC: u64 = 0x4d44;
 const EXFAT_MAGIC: u64 = 0x2011_bab0;
+const TMPFS_MAGIC: u64 = 0x0102_1994;
 const BTRFS_MAGIC: u64 = 0x9123_683e;
 const EXT_MAGIC: u64 = 0xef53;
 
@@ -313,7 +314,8 @@ pub fn own_id(handle: &[u8]) -> Result<u64> {
 
 /// Gives the root's handle, if handles of this kind of file system last and open what they were made of.
 fn lasting_handle(root: &OwnedFd, kind: u64) -> Option<FileHandle> {
-    if matches!(kind, FUSE_MAGIC | MSDOS_MAGIC | EXFAT_MAGIC) {
+    // Those of a tmpfs differ from one appliance to the next.
+    if matches!(kind, FUSE_MAGIC | MSDOS_MAGIC | EXFAT_MAGIC | TMPFS_MAGIC) {
         return None;
     }
     let handle = sys::name_to_handle(root.as_fd(), c"").ok()?;

@@ -15,14 +15,14 @@ use crate::request::{BlockSize, Format, Symlinks};
     name = "guestmount",
     version,
     infer_long_args = true,
-    override_usage = "guestmount [OPTIONS] -a IMAGE {-i | -m DEVICE} MOUNTPOINT",
+    override_usage = "guestmount [OPTIONS] -a IMAGE {-i | --all | -m DEVICE} MOUNTPOINT",
     after_help = "Images are opened read-only unless --rw is given.\n\
         \n\
         Example:\n  guestmount -a disk.qcow2 -i /mnt\n  guestunmount /mnt"
 )]
 pub(super) struct Arguments {
     /// Attach a disk image; repeat it for several, which the guest names /dev/sda, /dev/sdb...
-    #[arg(short = 'a', long = "add", value_name = "IMAGE", action = ArgAction::Append)]
+    #[arg(short = 'a', long = "add", alias = "a", value_name = "IMAGE", action = ArgAction::Append)]
     pub(super) add: Vec<PathBuf>,
 
     /// Mount a filesystem of the guest at a directory of its tree (default /); repeat it for several
@@ -134,6 +134,10 @@ pub(super) struct Arguments {
     /// Mount the operating system with this root, where there are several; implies -i
     #[arg(long, value_name = "DEV", overrides_with = "root")]
     pub(super) root: Option<OsString>,
+
+    /// Mount all filesystems, each in a directory named after its device and label
+    #[arg(long, overrides_with = "all", conflicts_with_all = ["inspector", "root"])]
+    pub(super) all: bool,
 
     /// Attach the disks of a libvirt domain, by its name or UUID; repeat for more
     #[arg(short = 'd', long, value_name = "NAME", action = ArgAction::Append)]

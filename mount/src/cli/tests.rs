@@ -258,6 +258,8 @@ fn file_systems_are_found_or_named_or_both() {
     let root = Mountable::new(b"/dev/sdb1").unwrap();
     let expected = Discovery::Inspect { root: Some(root) };
     assert_eq!(discovery(&["-a", "a", "--root", "/dev/sdb1", "/mnt"]), expected);
+    assert_eq!(discovery(&["-a", "a", "--all", "/mnt"]), Discovery::All);
+    assert!(message(&["-a", "a", "--all", "-i", "/mnt"]).contains("--all"));
     assert!(message(&["-a", "a", "--root", "sdb1", "/mnt"]).starts_with("--root \"sdb1\": device name must"));
 }
 
@@ -332,6 +334,7 @@ fn the_lists_for_completion_hold_every_option_of_the_original() {
     let long = printed(&["--long-options"]);
     for option in [
         "add",
+        "all",
         "blocksize",
         "connect",
         "dir-cache-timeout",

@@ -4,16 +4,33 @@ use anyhow::{Context, anyhow};
 use guestfs::Handle;
 use guestfs::api::procedures::filesystems::Filesystems;
 use guestfs::api::procedures::inspection::Inspect;
-use guestfs::api::procedures::mounts::Mounts;
+use guestfs::api::procedures::mounts::{Mounts, RemountOptions};
+use guestfs::api::values::GuestPath;
 
 use crate::inspection::plan;
 use crate::report::{printable, say};
 use crate::request::{Access, Discovery, GuestMount, MountRequest, as_typed};
 
-/// Mounts what a request asks for; gives what was mounted, in its order, to mount the same again.
-pub fn mount_first(handle: &Handle, request: &MountRequest) -> anyhow::Result<Vec<GuestMount>> {
-    let mut mounted = match &request.discovery {
+/// What is mounted in the appliance, in its order.
+#[derive(Debug, Default)]
+pub struct Mounted {
+    /// Whether it is mounted on directories of a folder that is no file system of the guest's.
+    pub is_in_folder: bool,
+    /// The file systems.
+    pub mounts: Vec<GuestMount>,
+}
+
+/// Mounts what a request asks for; gives what was mounted, to mount the same again.
+pub fn mount_first(handle: &Handle, request: &MountRequest) -> anyhow::Result<Mounted> {
+    let mut mounted = Mounted { is_in_folder: request.discovery == Discovery::All, mounts: Vec::new() };
+    mounted.mounts = match &request.discovery {
         Discovery::None => Vec::new(),
+        Discovery::All => {
+            let found = handle.guest()?.inspect().context("look at the images")?;
+            let planned = plan::all(&found)?;
+            make_folder(handle, &planned)?;
+            mount_found(handle, planned, request.access)?
+        }
         Discovery::Inspect { root } => {
             let found = handle.guest()?.inspect().context("inspect the images")?;
             let planned = plan::mounts(&found, root.as_ref())?;
@@ -22,16 +39,36 @@ pub fn mount_first(handle: &Handle, request: &MountRequest) -> anyhow::Result<Ve
     };
     for mount in &request.mounts {
         mount_one(handle, mount, request.access).map_err(|error| cannot_mount(handle, mount, error))?;
-        mounted.push(mount.clone());
+        mounted.mounts.push(mount.clone());
+    }
+    if mounted.is_in_folder {
+        protect_folder(handle)?;
     }
     Ok(mounted)
 }
 
 /// Mounts again what [`mount_first`] mounted.
-pub fn mount_again(handle: &Handle, mounts: &[GuestMount], access: Access) -> anyhow::Result<()> {
-    mounts.iter().try_for_each(|mount| {
-        mount_one(handle, mount, access).map_err(|error| cannot_mount(handle, mount, error))
-    })
+pub fn mount_again(handle: &Handle, mounted: &Mounted, access: Access) -> anyhow::Result<()> {
+    if mounted.is_in_folder {
+        make_folder(handle, &mounted.mounts)?;
+    }
+    for mount in &mounted.mounts {
+        mount_one(handle, mount, access).map_err(|error| cannot_mount(handle, mount, error))?;
+    }
+    if mounted.is_in_folder { protect_folder(handle) } else { Ok(()) }
+}
+
+/// Makes the folder with a directory for each mount.
+fn make_folder(handle: &Handle, planned: &[GuestMount]) -> anyhow::Result<()> {
+    let guest = handle.guest()?;
+    guest.mount_folder()?;
+    planned.iter().try_for_each(|mount| Ok(guest.mkmountpoint(&mount.mountpoint)?))
+}
+
+/// Has nobody write into the folder, which is in no image.
+fn protect_folder(handle: &Handle) -> anyhow::Result<()> {
+    let options = RemountOptions { rw: Some(false) };
+    Ok(handle.guest()?.remount(&GuestPath::root(), &options)?)
 }
 
 /// Mounts what inspection planned. Without the root there is no guest; of the rest, what cannot be mounted is missing,
@@ -53,7 +90,7 @@ fn mount_found(handle: &Handle, planned: Vec<GuestMount>, access: Access) -> any
     }
     if !failed.is_empty() {
         let list = printable(&failed.join("; "));
-        say(format_args!("guestmount: warning: not mounted, though the guest does so: {list}"));
+        say(format_args!("guestmount: warning: not mounted: {list}"));
     }
     Ok(mounted)
 }

@@ -1,7 +1,7 @@
 //! Decides what `-i` mounts where, from what inspection found: the guest's own mounts, the shortest mount point first.
 
-use guestfs::api::records::{Inspection, OperatingSystem};
-use guestfs::api::values::Mountable;
+use guestfs::api::records::{FoundFilesystem, Inspection, OperatingSystem};
+use guestfs::api::values::{GuestPath, Mountable};
 use thiserror::Error;
 
 use crate::request::{GuestMount, as_typed};
@@ -15,6 +15,9 @@ pub enum NoPlan {
     /// There are several, and none was named.
     #[error("-i: there are several operating systems; name the one to mount:{0}")]
     Several(Choices),
+    /// There is nothing to mount.
+    #[error("--all: no file system is on the images: check that they are the right ones")]
+    NoFilesystem,
     /// The one that was named is not there.
     #[error("--root {root}: no operating system has this root{found}")]
     NotFound {
@@ -74,6 +77,48 @@ pub fn mounts(found: &Inspection, root: Option<&Mountable>) -> Result<Vec<GuestM
     Ok(mounts)
 }
 
+/// The longest name of a directory of `--all`, in bytes: what all file systems can have (NAME_MAX).
+const NAME_BYTES_MAX: usize = 255;
+
+/// Plans to mount all file systems, each in a directory named after its device and label.
+pub fn all(found: &Inspection) -> Result<Vec<GuestMount>, NoPlan> {
+    let mut mounts: Vec<GuestMount> = Vec::new();
+    for filesystem in mountable(found) {
+        let name = directory_name(&filesystem.mountable, filesystem.label.as_bytes());
+        let is_free = |path: &GuestPath| !mounts.iter().any(|mount| mount.mountpoint == *path);
+        let named = |number: usize| {
+            let suffix = if number == 0 { String::new() } else { format!("-{number}") };
+            let end = name.len().min(NAME_BYTES_MAX - suffix.len());
+            GuestPath::new(&[b"/", &name[..end], suffix.as_bytes()].concat()).ok()
+        };
+        // There are only so many file systems, so one of the numbers is free.
+        let Some(mountpoint) = (0..=mounts.len()).filter_map(named).find(is_free) else { continue };
+        let mountable = filesystem.mountable.clone();
+        mounts.push(GuestMount { mountable, mountpoint, options: String::new(), filesystem: None });
+    }
+    if mounts.is_empty() { Err(NoPlan::NoFilesystem) } else { Ok(mounts) }
+}
+
+/// Names a directory: `sda1-root`, `vg-lv`, `sda2-label-home` for a subvolume. What a label must not do to a name is
+/// written as `_`.
+fn directory_name(mountable: &Mountable, label: &[u8]) -> Vec<u8> {
+    let device = mountable.device().as_bytes();
+    let name = device.strip_prefix(b"/dev/").unwrap_or(device);
+    let dashed = name.iter().map(|byte| if *byte == b'/' { b'-' } else { *byte }).collect();
+    let mut parts = vec![dashed, label.to_vec()];
+    if let Mountable::Subvolume { subvolume, .. } = mountable {
+        parts.push(subvolume.clone());
+    }
+    let parts: Vec<Vec<u8>> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    let name = parts.join(&b'-');
+    name.into_iter().map(|byte| if byte == b'/' || byte.is_ascii_control() { b'_' } else { byte }).collect()
+}
+
+/// The file systems that can be mounted.
+fn mountable(found: &Inspection) -> impl Iterator<Item = &FoundFilesystem> {
+    found.filesystems.iter().filter(|one| !matches!(one.kind.as_bytes(), b"swap" | b"unknown" | b""))
+}
+
 /// Gives the only operating system. Media to install from count only where nothing is installed.
 fn only_one(found: &Inspection) -> Result<&OperatingSystem, NoPlan> {
     let is_installed = |system: &&OperatingSystem| system.medium.is_none();
@@ -82,9 +127,7 @@ fn only_one(found: &Inspection) -> Result<&OperatingSystem, NoPlan> {
     let candidates: &mut dyn Iterator<Item = &OperatingSystem> =
         if installed.peek().is_some() { &mut installed } else { &mut media };
     let Some(first) = candidates.next() else {
-        let filesystems = found.filesystems.iter();
-        let mountable = filesystems.filter(|one| !matches!(one.kind.as_bytes(), b"swap" | b"unknown"));
-        let typed = mountable.map(|one| (as_typed(&one.mountable), one.kind.to_string()));
+        let typed = mountable(found).map(|one| (as_typed(&one.mountable), one.kind.to_string()));
         return Err(NoPlan::NoSystem(Found(typed.collect())));
     };
     match candidates.next() {
@@ -113,8 +156,8 @@ pub fn name_of(system: &OperatingSystem) -> String {
 
 #[cfg(test)]
 mod tests {
-    use guestfs::api::records::{self, FoundFilesystem, Medium};
-    use guestfs::api::values::{ByteString, FilesystemRole, GuestPath, OsType};
+    use guestfs::api::records::{self, Medium};
+    use guestfs::api::values::{ByteString, FilesystemRole, OsType};
 
     use super::*;
 
@@ -185,6 +228,35 @@ mod tests {
         let both = found(vec![medium.clone(), system("/dev/sda1", "Debian", &[("/dev/sda1", Some("/"))])]);
         assert_eq!(mounts(&both, None).unwrap()[0].mountable, mountable("/dev/sda1"));
         assert_eq!(mounts(&found(vec![medium]), None).unwrap()[0].mountable, mountable("/dev/sdb"));
+    }
+
+    #[test]
+    fn all_file_systems_have_directories_of_their_own() {
+        let filesystem = |device: &str, label: &[u8]| FoundFilesystem {
+            mountable: mountable(device),
+            kind: ByteString::try_from("ext4").unwrap(),
+            label: ByteString::new(label).unwrap(),
+            uuid: ByteString::default(),
+            role: FilesystemRole::Other,
+            problem: None,
+        };
+        let swap =
+            FoundFilesystem { kind: ByteString::try_from("swap").unwrap(), ..filesystem("/dev/sda3", b"") };
+        let filesystems = vec![
+            filesystem("/dev/sda1", b"root"),
+            filesystem("/dev/sda2", b"../\x1b x"),
+            swap,
+            filesystem("/dev/vg/lv", b""),
+            filesystem("/dev/vg-lv", b""),
+            filesystem("btrfsvol:/dev/sda5/@/home", b"data"),
+            filesystem("/dev/sdb", &[b'x'; 300]),
+        ];
+        let planned = all(&Inspection { systems: Vec::new(), filesystems }).unwrap();
+        let names: Vec<String> = planned.iter().map(|mount| mount.mountpoint.to_string()).collect();
+        let long = format!("/sdb-{}", "x".repeat(251));
+        let expected = ["/sda1-root", "/sda2-..__ x", "/vg-lv", "/vg-lv-1", "/sda5-data-@_home", &long];
+        assert_eq!(names, expected);
+        assert_eq!(all(&Inspection::default()), Err(NoPlan::NoFilesystem));
     }
 
     #[test]

@@ -72,6 +72,27 @@ fn a_guest_is_mounted_as_its_fstab_says_and_what_is_missing_is_told() {
     drop(cleanup);
 }
 
+#[test]
+fn all_file_systems_are_mounted_in_directories_that_nobody_writes_to() {
+    let disk = GuestDisk::new(&debian_partitions());
+    let mounted = Mounted::new([OsString::from("-a"), disk.path().into(), "--all".into(), "--rw".into()]);
+    let mut names: Vec<_> = fs::read_dir(mounted.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["sda1", "sda2", "sda3-srv disk"]);
+    assert_eq!(fs::read_to_string(mounted.path().join("sda3-srv disk/www/index.html")).unwrap(), "hello\n");
+    let error = fs::create_dir(mounted.path().join("new")).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
+    fs::write(mounted.path().join("sda2/new"), "new").unwrap();
+    mounted.unmount();
+    let again = Mounted::new([OsString::from("-a"), disk.path().into(), "--all".into()]);
+    assert_eq!(fs::read_to_string(again.path().join("sda2/new")).unwrap(), "new");
+    let refused = refused(Disk::blank(4).path(), &["--all"]);
+    assert!(refused.contains("--all: no file system is on the images"), "{refused}");
+}
+
 /// Unmounts at the end of a test.
 struct Cleanup<'a>(&'a Path);
 
