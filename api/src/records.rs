@@ -9,7 +9,8 @@ use crate::values::{ByteString, FileName};
 use crate::xdr::{Decode, DecodeError, Decoder, Encode, Encoder, record};
 
 pub use self::inspection::{
-    Drive, FoundFilesystem, GuestMount, Inspection, Medium, OperatingSystem, Version, WindowsParts,
+    Application2, Drive, FoundFilesystem, GuestMount, Inspection, Medium, OperatingSystem, Version,
+    WindowsParts,
 };
 pub use self::lvm::{LogicalVolume, LvmUuid, PhysicalVolume, VolumeGroup};
 pub use self::maps::{FileExtent, FileMap, NodeMap, WhyUnknown};

@@ -59,6 +59,7 @@ fn wire_kind(rust: &str) -> String {
         "u32" => "uint",
         "i64" => "hyper",
         "u64" => "uhyper",
+        "Application2" => "application2",
         "ArrayMember" => "mdstat",
         "BtrfsSubvolume" => "btrfssubvolume",
         "LogicalVolume" => "lvm_lv",

@@ -5,7 +5,7 @@
 
 use guestfs_api_macros::procedures;
 
-use crate::records::Inspection;
+use crate::records::{Application2, Inspection};
 use crate::values::{ByteString, DeviceName, GuestPath, Mountable};
 use crate::xdr::Table;
 
@@ -15,6 +15,10 @@ pub trait Inspect {
     /// Unmounts everything, looks at all file systems and tells everything that was found.
     #[procedure(100_201)]
     fn inspect(&self) -> Result<Inspection, Self::Error>;
+
+    /// Lists the applications of a system whose file systems are mounted, sorted by name.
+    #[procedure(100_203)]
+    fn inspect_applications(&self, root: &Mountable) -> Result<Vec<Application2>, Self::Error>;
 
     /// Unmounts everything, looks at all file systems and lists the roots of the operating systems.
     #[procedure(480)]

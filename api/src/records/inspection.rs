@@ -164,3 +164,44 @@ record! {
         pub is_multipart: bool,
     }
 }
+
+record! {
+    /// An application that is installed. Texts are the guest's own; what is not known is empty.
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    pub struct Application2 {
+        /// The name by which it is known to what installed it.
+        pub app2_name: ByteString,
+        /// The name that people see, where that is another.
+        pub app2_display_name: ByteString,
+        /// Goes before the version when two are compared; 0 where there is none.
+        pub app2_epoch: i32,
+        /// The version.
+        pub app2_version: ByteString,
+        /// The release of the version.
+        pub app2_release: ByteString,
+        /// The architecture.
+        pub app2_arch: ByteString,
+        /// Windows: where it is installed.
+        pub app2_install_path: ByteString,
+        /// Empty; kept for other systems.
+        pub app2_trans_path: ByteString,
+        /// Who made it.
+        pub app2_publisher: ByteString,
+        /// Where to find more about it.
+        pub app2_url: ByteString,
+        /// The package that it was built from.
+        pub app2_source_package: ByteString,
+        /// What it is, in a line.
+        pub app2_summary: ByteString,
+        /// What it is, at length.
+        pub app2_description: ByteString,
+        /// Windows: `antivirus`, or empty.
+        pub app2_class: ByteString,
+        /// Empty; kept for later fields.
+        pub app2_spare2: ByteString,
+        /// Empty.
+        pub app2_spare3: ByteString,
+        /// Empty.
+        pub app2_spare4: ByteString,
+    }
+}

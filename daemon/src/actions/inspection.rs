@@ -1,25 +1,37 @@
 //! Looking for operating systems on the disks, and telling what was found field by field.
 
+use std::time::{Duration, Instant};
+
 use guestfs_api::procedures::inspection::Inspect;
-use guestfs_api::records::{Inspection, OperatingSystem, WindowsParts};
+use guestfs_api::records::{Application2, Inspection, OperatingSystem, WindowsParts};
 use guestfs_api::values::{ByteString, DeviceName, GuestPath, Mountable};
 use guestfs_api::xdr::Table;
 use guestfs_api::{Errno, Failure, Procedures};
 use rustix::fs::OFlags;
 
-use crate::inspect::architecture;
 use crate::inspect::guest::Guest;
 use crate::inspect::inspected::installed;
+use crate::inspect::{applications, architecture};
 use crate::server::Server;
 
 mod disks;
 mod look;
+
+/// How long the looks for a guest's applications may take together.
+const APPLICATIONS_TIME_MAX: Duration = Duration::from_secs(120);
 
 type Result<T> = std::result::Result<T, <Server as Procedures>::Error>;
 
 impl Inspect for Server {
     fn inspect(&self) -> Result<Inspection> {
         Ok(Inspection::clone(&self.inspected.keep(look::at_all(self)?)))
+    }
+
+    fn inspect_applications(&self, root: &Mountable) -> Result<Vec<Application2>> {
+        let format = self.inspected.system(root)?.package_format;
+        self.sysroot.open_root()?;
+        let guest = Guest::new(self.sysroot.exempt(), Instant::now() + APPLICATIONS_TIME_MAX);
+        Ok(applications::list(&guest, format))
     }
 
     fn inspect_os(&self) -> Result<Vec<Mountable>> {
@@ -138,7 +150,7 @@ impl Inspect for Server {
 
     fn case_sensitive_path(&self, path: &GuestPath) -> Result<GuestPath> {
         self.sysroot.open_root()?;
-        let guest = Guest::new(self.sysroot.exempt(), std::time::Instant::now() + look::LOOK_TIME_MAX);
+        let guest = Guest::new(self.sysroot.exempt(), Instant::now() + look::LOOK_TIME_MAX);
         guest.spelt(path).ok_or_else(|| {
             Failure::errno(Errno::ENOENT, format_args!("{path}: nothing is there, in whatever case"))
         })

@@ -5,6 +5,7 @@
 
 use guestfs_api::values::DeviceName;
 
+pub mod applications;
 pub mod architecture;
 pub mod classify;
 mod coreos;

@@ -1,0 +1,214 @@
+//! The applications that a guest's package manager has installed, from its database as the files have it.
+//!
+//! The file systems of the guest are mounted where they belong: databases lie on /var and links lead across.
+
+use guestfs_api::records::Application2;
+use guestfs_api::values::{ByteString, GuestPath, PackageFormat};
+
+use super::guest::{Guest, known};
+
+mod deb;
+
+/// The largest database in a single file that is read, in bytes.
+const DATABASE_BYTES_MAX: u64 = 50_000_000;
+
+/// The largest file of pacman's, which has one for each package, in bytes.
+const PACMAN_BYTES_MAX: u64 = 8192;
+
+/// The most applications of one guest.
+const APPLICATIONS_MAX: usize = 50_000;
+
+/// The most bytes that descriptions may take, so that the list fits a message; those of further applications are left out.
+const DESCRIPTIONS_BYTES_MAX: usize = 1 << 20;
+
+/// The longest of any other text, in bytes.
+const TEXT_BYTES_MAX: usize = 1024;
+
+/// Lists the applications of a guest, sorted by name; none where its packages are of a form that is not known here.
+pub fn list(guest: &Guest, format: PackageFormat) -> Vec<Application2> {
+    let read = |path: &str| guest.text_at(&known(path), DATABASE_BYTES_MAX).unwrap_or_default();
+    let mut applications: Vec<Application2> = match format {
+        PackageFormat::Deb => deb::installed(&read("/var/lib/dpkg/status")).take(APPLICATIONS_MAX).collect(),
+        PackageFormat::Apk => apk(&read("/lib/apk/db/installed")).take(APPLICATIONS_MAX).collect(),
+        PackageFormat::Pacman => pacman(guest),
+        PackageFormat::Ebuild
+        | PackageFormat::Pisi
+        | PackageFormat::Rpm
+        | PackageFormat::Xbps
+        | PackageFormat::Unknown => Vec::new(),
+    };
+    applications.sort_by(|one, other| one.app2_name.as_bytes().cmp(other.app2_name.as_bytes()));
+    let mut bytes = 0;
+    for application in &mut applications {
+        bytes += application.app2_description.as_bytes().len();
+        if bytes > DESCRIPTIONS_BYTES_MAX {
+            application.app2_description = ByteString::default();
+        }
+    }
+    applications
+}
+
+/// Makes a text of a field; what no text can be is left out.
+fn text(bytes: &[u8]) -> ByteString {
+    let bytes = bytes.trim_ascii();
+    ByteString::new(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]).unwrap_or_default()
+}
+
+/// A version taken apart: `[EPOCH:]VERSION[-RELEASE]`, where the version may hold dashes and the release none.
+fn split_version(version: &[u8]) -> (i32, &[u8], &[u8]) {
+    let colon = version.iter().position(|byte| *byte == b':');
+    let epoch = colon.and_then(|colon| std::str::from_utf8(&version[..colon]).ok()?.parse().ok());
+    let rest = match (colon, epoch) {
+        (Some(colon), Some(_)) => &version[colon + 1..],
+        _ => version,
+    };
+    let dash = rest.iter().rposition(|byte| *byte == b'-');
+    let (version, release) = dash.map_or((rest, &b""[..]), |dash| (&rest[..dash], &rest[dash + 1..]));
+    (epoch.unwrap_or(0), version, release)
+}
+
+/// Alpine: paragraphs of lines `LETTER:value`.
+fn apk(database: &[u8]) -> impl Iterator<Item = Application2> {
+    paragraphs(database).filter_map(|lines| {
+        let value = |letter: &[u8]| {
+            let values = lines.iter().filter_map(|line| line.strip_prefix(letter)?.strip_prefix(b":"));
+            values.into_iter().next()
+        };
+        let (epoch, version, release) = split_version(value(b"V")?);
+        Some(Application2 {
+            app2_name: text(value(b"P").filter(|name| !name.is_empty())?),
+            app2_epoch: epoch,
+            app2_version: text(version),
+            app2_release: text(release.strip_prefix(b"r").unwrap_or(release)),
+            app2_arch: text(value(b"A").unwrap_or_default()),
+            app2_url: text(value(b"U").unwrap_or_default()),
+            app2_summary: text(value(b"T").unwrap_or_default()),
+            ..Application2::default()
+        })
+    })
+}
+
+/// Arch: a directory for each package, with a file `desc` of sections `%NAME%` and the values below them.
+fn pacman(guest: &Guest) -> Vec<Application2> {
+    const PACKAGES: &str = "/var/lib/pacman/local";
+    let names = guest.names(&known(PACKAGES)).unwrap_or_default();
+    let read = |name: Vec<u8>| {
+        let path = GuestPath::new(&[PACKAGES.as_bytes(), b"/", &name, b"/desc"].concat()).ok()?;
+        pacman_package(&guest.text_at(&path, PACMAN_BYTES_MAX)?)
+    };
+    names.into_iter().filter_map(read).take(APPLICATIONS_MAX).collect()
+}
+
+fn pacman_package(description: &[u8]) -> Option<Application2> {
+    let lines: Vec<&[u8]> = description.split(|byte| *byte == b'\n').collect();
+    let value = |section: &[u8]| {
+        let place = lines.iter().position(|line| *line == section)?;
+        lines.get(place + 1).copied().filter(|value| !value.is_empty())
+    };
+    let (epoch, version, release) = split_version(value(b"%VERSION%")?);
+    Some(Application2 {
+        app2_name: text(value(b"%NAME%")?),
+        app2_epoch: epoch,
+        app2_version: text(version),
+        app2_release: text(release),
+        app2_arch: text(value(b"%ARCH%").unwrap_or_default()),
+        app2_url: text(value(b"%URL%").unwrap_or_default()),
+        app2_summary: text(value(b"%DESC%").unwrap_or_default()),
+        ..Application2::default()
+    })
+}
+
+/// Gives the lines between empty ones.
+fn paragraphs(text: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
+    let mut lines = text.split(|byte| *byte == b'\n');
+    std::iter::from_fn(move || {
+        let first = lines.find(|line| !line.is_empty())?;
+        let mut paragraph = vec![first];
+        for line in lines.by_ref() {
+            if line.is_empty() {
+                break;
+            }
+            paragraph.push(line);
+        }
+        Some(paragraph)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::sysroot::Sysroot;
+
+    #[test]
+    fn versions_are_split_where_the_release_begins() {
+        for (version, parts) in [
+            ("1:2.36.1-8+deb12u1", (1, "2.36.1", "8+deb12u1")),
+            ("5.2.15", (0, "5.2.15", "")),
+            ("2.0-rc1-3", (0, "2.0-rc1", "3")),
+            ("x:1-2", (0, "x:1", "2")),
+            ("", (0, "", "")),
+        ] {
+            let (epoch, found, release) = split_version(version.as_bytes());
+            assert_eq!(
+                (epoch, found, release),
+                (parts.0, parts.1.as_bytes(), parts.2.as_bytes()),
+                "{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn alpines_packages_are_read() {
+        let database = b"C:Q1\nP:musl\nV:1.2.4-r2\nA:x86_64\nT:the libc\nU:https://musl.libc.org/\n\n\
+            P:half\n\nP:busybox\nV:1.36.1-r15\n";
+        let found: Vec<_> = apk(database).collect();
+        assert_eq!(found.len(), 2);
+        let fields = |field: fn(&Application2) -> &ByteString| {
+            found.iter().map(|one| field(one).to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(fields(|one| &one.app2_name), ["musl", "busybox"]);
+        assert_eq!(fields(|one| &one.app2_version), ["1.2.4", "1.36.1"]);
+        assert_eq!(fields(|one| &one.app2_release), ["2", "15"]);
+        assert_eq!(fields(|one| &one.app2_summary), ["the libc", ""]);
+    }
+
+    #[test]
+    fn archs_packages_are_found_in_their_directories_and_sorted() {
+        let directory = tempfile::tempdir().unwrap();
+        let packages = directory.path().join("var/lib/pacman/local");
+        for (name, description) in [
+            ("zlib-1:1.3-1", "%NAME%\nzlib\n\n%VERSION%\n1:1.3-1\n\n%DESC%\nA library\n\n%ARCH%\nx86_64\n"),
+            ("acl-2.3.1-3", "%NAME%\nacl\n\n%VERSION%\n2.3.1-3\n"),
+            ("damaged", "%NAME%\n"),
+        ] {
+            std::fs::create_dir_all(packages.join(name)).unwrap();
+            std::fs::write(packages.join(name).join("desc"), description).unwrap();
+        }
+        std::fs::write(packages.join("ALPM_DB_VERSION"), "9\n").unwrap();
+        let sysroot = Sysroot::new(directory.path(), true).unwrap();
+        let guest = Guest::new(sysroot, Instant::now() + Duration::from_secs(60));
+        let found = list(&guest, PackageFormat::Pacman);
+        let texts: Vec<String> = found
+            .iter()
+            .map(|one| {
+                format!("{} {}:{}-{}", one.app2_name, one.app2_epoch, one.app2_version, one.app2_release)
+            })
+            .collect();
+        assert_eq!(texts, ["acl 0:2.3.1-3", "zlib 1:1.3-1"]);
+        assert_eq!(list(&guest, PackageFormat::Deb), []);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_database_is_read(
+            text in "(Package|Status|Version|P|V|A|%NAME%|%VERSION%)?:? ?[a-z0-9:. -]{0,9}\n{0,2}( [.a-z]{0,4}\n)?"
+        ) {
+            let text = text.repeat(3);
+            deb::installed(text.as_bytes()).for_each(drop);
+            apk(text.as_bytes()).for_each(drop);
+            pacman_package(text.as_bytes());
+        }
+    }
+}
