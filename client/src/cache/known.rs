@@ -73,6 +73,17 @@ pub enum Looked {
     Unknown,
 }
 
+/// What was known of a name before a call took it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Before {
+    /// Nothing.
+    Unknown,
+    /// That the directory has no such name.
+    Absent,
+    /// Whose name it is.
+    Node(NodeRecord),
+}
+
 impl Known {
     /// Begins with nothing.
     pub fn new(lifetime: Duration, bytes_max: usize) -> Known {
@@ -251,15 +262,32 @@ impl Known {
         self.changed(directory, Change::Attributes);
     }
 
-    /// Notes that a directory has lost a name, if it had it; gives the node, if that is known.
-    pub fn name_taken(&mut self, directory: &NodeRecord, name: &FileName) -> Option<NodeEntry> {
-        let is_absent = self.valid(directory).is_some_and(|listing| listing.find(name) == Named::Absent);
+    /// Says what is known of a name that a call is about to take.
+    pub fn before(&self, directory: &NodeRecord, name: &FileName) -> Before {
+        match self.valid(directory).map(|listing| listing.find(name)) {
+            Some(Named::Absent) => Before::Absent,
+            Some(Named::Entry(DirectoryEntry { entry: Some(entry), .. })) => Before::Node(entry.node.clone()),
+            _ => Before::Unknown,
+        }
+    }
+
+    /// Notes that a directory has lost a name, if it had it; gives the node, if that is known. `before` is what was known
+    /// when the call began: a listing that was asked for meanwhile may not have the name any more, or for another node.
+    pub fn name_taken(
+        &mut self,
+        directory: &NodeRecord,
+        name: &FileName,
+        before: &Before,
+    ) -> Option<NodeEntry> {
         let taken = self.listing_mut(directory).and_then(|listing| listing.take(name));
         self.changed(directory, Change::Attributes);
-        match &taken {
-            Some(entry) => self.changed(&entry.node, Change::Attributes),
-            None if is_absent => {}
-            None => self.changes.note_unknown(),
+        if let Some(entry) = &taken {
+            self.changed(&entry.node, Change::Attributes);
+        }
+        match before {
+            Before::Node(node) => self.changed(node, Change::Attributes),
+            Before::Absent => {}
+            Before::Unknown => self.changes.note_unknown(),
         }
         taken
     }

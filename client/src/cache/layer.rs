@@ -13,7 +13,7 @@ use guestfs_api::{AsErrno, Failure, Procedures};
 
 use super::CachedNodes;
 use super::changes::{Change, Moment};
-use super::known::{Known, Looked, Xattrs};
+use super::known::{Before, Known, Looked, Xattrs};
 
 /// The extended attribute that the kernel asks for before every write, to take it away from a changed program.
 const CAPABILITY: &[u8] = b"security.capability";
@@ -34,6 +34,14 @@ impl<N> CachedNodes<N> {
 
     fn changed(&self, node: &NodeRecord, change: Change) {
         self.note(|known| known.changed(node, change));
+    }
+
+    /// Says what is known of a name that a call is about to take, where that matters.
+    fn before(&self, directory: &NodeRecord, name: &FileName) -> Before {
+        if self.shared.settings.is_read_only {
+            return Before::Unknown;
+        }
+        self.shared.known(|known| known.before(directory, name))
     }
 
     /// Notes that the attributes of an open file or directory were changed.
@@ -388,8 +396,9 @@ where
     }
 
     fn node_unlink(&self, directory: &NodeRecord, name: &FileName) -> Result<(), N::Error> {
+        let before = self.before(directory, name);
         let result = self.below().node_unlink(directory, name);
-        self.note(|known| drop(known.name_taken(directory, name)));
+        self.note(|known| drop(known.name_taken(directory, name, &before)));
         if result.is_err() {
             self.note(|known| known.names_changed(directory));
         }
@@ -397,9 +406,10 @@ where
     }
 
     fn node_rmdir(&self, directory: &NodeRecord, name: &FileName) -> Result<(), N::Error> {
+        let before = self.before(directory, name);
         let result = self.below().node_rmdir(directory, name);
         self.note(|known| {
-            if let Some(taken) = known.name_taken(directory, name) {
+            if let Some(taken) = known.name_taken(directory, name, &before) {
                 known.forget(&taken.node);
             }
             if result.is_err() {
@@ -417,10 +427,11 @@ where
         new_name: &FileName,
         flags: u32,
     ) -> Result<(), N::Error> {
+        let (before, new_before) = (self.before(directory, name), self.before(new_directory, new_name));
         let result = self.below().node_rename(directory, name, new_directory, new_name, flags);
         self.note(|known| {
-            let moved = known.name_taken(directory, name);
-            let replaced = known.name_taken(new_directory, new_name);
+            let moved = known.name_taken(directory, name, &before);
+            let replaced = known.name_taken(new_directory, new_name, &new_before);
             // Of two names of one file, renaming takes none.
             let is_one = |moved: &NodeEntry| replaced.as_ref().is_some_and(|other| other.node == moved.node);
             match moved {

@@ -8,7 +8,7 @@ use guestfs_api::values::{ByteString, FileName};
 use guestfs_api::xdr::{DecodeError, Encode};
 use guestfs_api::{Call, Failure, Procedure, Remote, Request};
 
-use super::known::Looked;
+use super::known::{Known, Looked};
 use super::samples::{listed, node_entry};
 use super::*;
 
@@ -226,4 +226,32 @@ impl Call for Refusing {
     fn malformed_reply(&self, _: &'static Procedure, error: DecodeError) -> Failure {
         Failure::plain(error.to_string())
     }
+}
+
+/// The thread that lists ahead may ask between the guest's removal and the note of it.
+#[test]
+fn a_listing_that_comes_during_a_removal_does_not_hide_whose_name_was_taken() {
+    let mut known = Known::new(HOUR, CACHE_BYTES_MAX);
+    let (directory, other) = (node(100), node(200));
+    let now = known.changes.now();
+    known.learn_listing(&directory, vec![entry("a", 1, 2)], now, false);
+    known.learn_listing(&other, vec![entry("b", 1, 2)], now, false);
+    let before = known.before(&directory, &name("a"));
+    known.learn_listing(&directory, Vec::new(), known.changes.now(), true);
+    assert_eq!(known.name_taken(&directory, &name("a"), &before), None);
+    assert_eq!(known.lookup(&other, &name("b")), Looked::Unknown, "it has one name less");
+}
+
+#[test]
+fn a_listing_that_comes_during_a_rename_does_not_hide_what_was_replaced() {
+    let mut known = Known::new(HOUR, CACHE_BYTES_MAX);
+    let (directory, other) = (node(100), node(200));
+    let now = known.changes.now();
+    known.learn_listing(&directory, vec![entry("a", 1, 2)], now, false);
+    known.learn_listing(&other, vec![entry("b", 1, 2)], now, false);
+    let before = known.before(&directory, &name("a"));
+    // Another file has the name by then.
+    known.learn_listing(&directory, vec![entry("a", 7, 1)], known.changes.now(), true);
+    known.name_taken(&directory, &name("a"), &before);
+    assert_eq!(known.lookup(&other, &name("b")), Looked::Unknown, "it has one name less");
 }
