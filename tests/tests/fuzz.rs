@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use guestfs_tests::fuzz::{TARGETS, cache, corpus, qemu, seeds};
+use guestfs_tests::fuzz::{self, TARGETS, corpus, qemu, seeds};
 use guestfs_tests::numbers::{Numbers, content};
 use guestfs_tests::programs::{is_installed, skip};
 use tempfile::NamedTempFile;
@@ -64,14 +64,24 @@ fn fstab() {
 /// How many sequences of steps are made up.
 const SEQUENCES: u64 = 1_000;
 
+fn made_up(body: fn(&[u8])) {
+    for number in 0..SEQUENCES {
+        let steps = usize::try_from(4 + number % 60).unwrap();
+        println!("sequence {number} of {steps} steps");
+        body(&content(number + 1, 1 + 5 * steps));
+    }
+}
+
 #[test]
 fn cache() {
     replay("cache");
-    for number in 0..SEQUENCES {
-        let steps = usize::try_from(4 + number % 40).unwrap();
-        println!("sequence {number} of {steps} steps");
-        cache::run(&content(number + 1, 1 + 5 * steps));
-    }
+    made_up(fuzz::cache::run);
+}
+
+#[test]
+fn names() {
+    replay("names");
+    made_up(fuzz::names::run);
 }
 
 /// How many images are damaged and compared where nobody says.

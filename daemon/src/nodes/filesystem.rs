@@ -15,7 +15,7 @@ use super::attributes;
 use super::inode_number::{self, Hash};
 use super::known_directories::KnownDirectories;
 use super::maps::Ground;
-use super::own::{Inodes, OwnNodes, ROOT};
+use super::own::{Inodes, Limits, OwnNodes, ROOT};
 use crate::sys::{self, FileHandle};
 use crate::sysroot::proc_path;
 
@@ -77,16 +77,24 @@ impl AsFd for Found {
 
 impl Filesystem {
     /// Begins to serve a file system whose root directory is open for reading. `number` is never used for another one;
-    /// `place` is free among those that are mounted.
-    pub fn new(number: u32, place: u32, root: OwnedFd) -> Result<Filesystem> {
+    /// `place` is free among those that are mounted. Its nodes are named as `naming` says, if it says so.
+    pub fn new(
+        number: u32,
+        place: u32,
+        root: OwnedFd,
+        naming: Option<(Inodes, Limits)>,
+    ) -> Result<Filesystem> {
         let stat = attributes::stat(&root)?;
         let kind = u64::try_from(rustix::fs::fstatfs(&root)?.f_type).unwrap_or(0) & 0xffff_ffff;
-        let handle = lasting_handle(&root, kind);
+        let handle = if naming.is_none() { lasting_handle(&root, kind) } else { None };
         let is_ext = kind == EXT_MAGIC && handle.is_some();
         let is_read_only = rustix::fs::fstatvfs(&root)?.f_flag.contains(StatVfsMountFlags::RDONLY);
         let naming = match &handle {
             Some(_) => Naming::Kernel,
-            None => Naming::Own(Box::new(OwnNodes::new(open_path(&root)?, stat.stx_ino, inodes(kind)))),
+            None => {
+                let (inodes, limits) = naming.unwrap_or_else(|| (inodes(kind), Limits::of_this_machine()));
+                Naming::Own(Box::new(OwnNodes::new(open_path(&root)?, stat.stx_ino, inodes, limits)))
+            }
         };
         let is_btrfs = kind == BTRFS_MAGIC;
         let subvolume = handle.filter(|_| is_btrfs).map_or(0, |handle| btrfs_subvolume(handle.bytes()));

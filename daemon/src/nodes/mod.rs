@@ -29,6 +29,7 @@ use guestfs_api::{Errno, Failure};
 use parking_lot::RwLock;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Statx, StatxFlags};
 
+pub use self::own::{Inodes, Limits};
 use crate::sysroot::{failed, proc_path};
 use filesystem::{Filesystem, Found, generation, own_id};
 use handles::{Handles, OpenFile};
@@ -42,6 +43,8 @@ pub struct NodeServer {
     /// Held for single looks, and while one is added, so that it is added once; nothing else is called.
     filesystems: RwLock<Filesystems>,
     handles: Handles,
+    /// How nodes are named whatever the file system can, where tests say so.
+    naming: Option<(Inodes, Limits)>,
 }
 
 #[derive(Default)]
@@ -104,6 +107,12 @@ impl NodeServer {
         NodeServer::default()
     }
 
+    /// Begins without file systems. Names the nodes of all as it names those of file systems without lasting handles, with
+    /// other limits: for tests.
+    pub fn naming_all(inodes: Inodes, limits: Limits) -> NodeServer {
+        NodeServer { naming: Some((inodes, limits)), ..NodeServer::default() }
+    }
+
     /// Begins to serve the file system with this root directory; gives the number that stands for it in nodes.
     pub fn add_filesystem(&self, root: OwnedFd) -> Result<u32, Failure> {
         let filesystem = self.adopt(root).map_err(|error| failed(error, "serve the file system by node"))?;
@@ -115,7 +124,8 @@ impl NodeServer {
         if filesystems.mounted.len() >= FILESYSTEMS_MAX {
             return Err(rustix::io::Errno::NFILE);
         }
-        let filesystem = Arc::new(Filesystem::new(filesystems.count, filesystems.free_place(), root)?);
+        let filesystem = Filesystem::new(filesystems.count, filesystems.free_place(), root, self.naming);
+        let filesystem = Arc::new(filesystem?);
         // A call may have met it already in the moment after it was mounted.
         if let Some(known) = filesystems.mounted.iter().find(|known| known.mount() == filesystem.mount()) {
             return Ok(known.clone());

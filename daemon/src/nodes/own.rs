@@ -57,12 +57,22 @@ pub struct OwnNodes {
     limits: Limits,
 }
 
-/// Bounds, smaller in tests.
+/// How many nodes are kept.
 #[derive(Debug, Clone, Copy)]
-struct Limits {
-    open: usize,
-    forgotten: usize,
-    nodes: usize,
+pub struct Limits {
+    /// Open, beside those that have lost their name.
+    pub open: usize,
+    /// After they were forgotten.
+    pub forgotten: usize,
+    /// At all; one more fails with ENFILE.
+    pub nodes: usize,
+}
+
+impl Limits {
+    /// Gives those that this machine has room for.
+    pub fn of_this_machine() -> Limits {
+        Limits { open: OPEN_MAX, forgotten: FORGOTTEN_MAX, nodes: nodes_max() }
+    }
 }
 
 struct Table {
@@ -102,16 +112,7 @@ pub struct Victim(u64);
 
 impl OwnNodes {
     /// Begins with the root, which is open for calls on itself.
-    pub fn new(root: OwnedFd, root_inode: u64, inodes: Inodes) -> OwnNodes {
-        OwnNodes::with_limits(
-            root,
-            root_inode,
-            inodes,
-            Limits { open: OPEN_MAX, forgotten: FORGOTTEN_MAX, nodes: nodes_max() },
-        )
-    }
-
-    fn with_limits(root: OwnedFd, root_inode: u64, inodes: Inodes, limits: Limits) -> OwnNodes {
+    pub fn new(root: OwnedFd, root_inode: u64, inodes: Inodes, limits: Limits) -> OwnNodes {
         let root = Node {
             place: None,
             inode: root_inode,

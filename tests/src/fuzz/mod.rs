@@ -10,6 +10,7 @@ pub mod extents;
 pub mod frames;
 pub mod fstab;
 mod input;
+pub mod names;
 pub mod qcow2;
 pub mod qemu;
 pub mod replies;
@@ -30,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("qcow2", qcow2::run),
     ("fstab", fstab::run),
     ("cache", cache::run),
+    ("names", names::run),
 ];
 
 /// Gives the folder with a target's corpus.

@@ -44,7 +44,8 @@ pub fn all() -> Vec<Seed> {
     seeds.extend(images::extents());
     seeds.extend(images::qcow2());
     seeds.extend(tables::all());
-    seeds.extend(steps::all());
+    seeds.extend(steps::cache());
+    seeds.extend(steps::names());
     seeds
 }
 

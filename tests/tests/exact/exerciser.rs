@@ -37,7 +37,7 @@ copy_file_range = 2.0
 
 /// How many operations one run of the tests does.
 const OPERATIONS: u32 = 4_000;
-/// How many operations one run of the long form does.
+/// How many operations one run of the long form does, when `GUESTFS_SOAK_FSX_OPERATIONS` does not say.
 const SOAK_OPERATIONS: u32 = 100_000;
 /// How long the long form goes on, in minutes, when `GUESTFS_SOAK_FSX_MINUTES` does not say.
 const SOAK_MINUTES: u32 = 60;
@@ -96,12 +96,13 @@ fn soak_fsx() {
     let minutes = number_from("GUESTFS_SOAK_FSX_MINUTES", SOAK_MINUTES);
     let end = Instant::now() + Duration::from_secs(60) * minutes;
     let first = number_from("GUESTFS_SOAK_FIRST_SEED", 1000);
+    let operations = number_from("GUESTFS_SOAK_FSX_OPERATIONS", SOAK_OPERATIONS);
     let mut runs = 0;
     while Instant::now() < end {
         let seed = first + runs;
-        exercise([EXT4, XFS][seed as usize / 2 % 2], [seed, seed + 1], SOAK_OPERATIONS);
+        exercise([EXT4, XFS][seed as usize / 2 % 2], [seed, seed + 1], operations);
         runs += 2;
-        println!("fsx: {runs} runs of {SOAK_OPERATIONS} operations, no failures, last seed {}", seed + 1);
+        println!("fsx: {runs} runs of {operations} operations, no failures, last seed {}", seed + 1);
     }
 }
 

@@ -15,7 +15,7 @@ impl Tree {
         let top = tempfile::tempdir().unwrap();
         let root = open(top.path());
         let inode = attributes::stat(&root).unwrap().stx_ino;
-        Tree { nodes: OwnNodes::with_limits(root, inode, inodes, SMALL), top }
+        Tree { nodes: OwnNodes::new(root, inode, inodes, SMALL), top }
     }
 
     /// Writes a file by path and registers it as a lookup does.

@@ -1,4 +1,4 @@
-//! Sequences of changes and questions for the cache, each about one thing that a cache can miss.
+//! Sequences of changes and questions for the cache and for the names of nodes, each about one thing that can be missed.
 
 use super::Seed;
 use crate::fuzz::cache::Step::{self, *};
@@ -11,7 +11,7 @@ const LARGE: u8 = 2;
 /// One that forgets early.
 const SMALL: u8 = 0;
 
-pub fn all() -> Vec<Seed> {
+pub fn cache() -> Vec<Seed> {
     let seed = |name, size: u8, steps: &[Numbers]| {
         let bytes =
             steps.iter().flat_map(|(step, node, name, more, last)| [*step as u8, *node, *name, *more, *last]);
@@ -110,5 +110,56 @@ pub fn all() -> Vec<Seed> {
                 (List, 0, 0, 0, 0),
             ],
         ),
+    ]
+}
+
+/// Sequences for the names of nodes. Directories are numbered by themselves, the root is 0.
+pub fn names() -> Vec<Seed> {
+    use crate::fuzz::names::Step::{self, *};
+    let seed = |name: &str, passes: u8, steps: &[(Step, u8, u8, u8, u8)]| {
+        let bytes =
+            steps.iter().flat_map(|(step, node, name, more, last)| [*step as u8, *node, *name, *more, *last]);
+        Seed::new("names", name, [passes].into_iter().chain(bytes).collect())
+    };
+    let moved = [
+        (Mkdir, 0, 0, 0, 0),
+        (Mkdir, 1, 0, 0, 0),
+        (Create, 2, 0, 0, 0),
+        (Create, 2, 1, 0, 0),
+        (Create, 0, 1, 0, 0),
+        (Create, 0, 2, 0, 0),
+        (Rename, 0, 0, 0, 3),
+        (Rename, 1, 0, 0, 0),
+        (Unlink, 2, 0, 0, 0),
+        (List, 2, 0, 0, 0),
+        (Forget, 3, 0, 0, 0),
+        (Lookup, 2, 0, 0, 0),
+    ];
+    let replaced = [
+        (Create, 0, 0, 0, 0),
+        (Create, 0, 1, 0, 0),
+        (Rename, 0, 0, 0, 1),
+        (Create, 0, 0, 0, 0),
+        (Rename, 0, 0, 0, 7),
+        (Unlink, 0, 1, 0, 0),
+        (Mkfifo, 0, 1, 0, 0),
+        (Rmdir, 0, 1, 0, 0),
+    ];
+    let linked = [
+        (Create, 0, 0, 0, 0),
+        (Link, 0, 1, 1, 0),
+        (Unlink, 0, 0, 0, 0),
+        (Lookup, 0, 1, 0, 0),
+        (Link, 0, 0, 1, 0),
+        (Rename, 0, 0, 0, 1),
+        (Unlink, 0, 1, 0, 0),
+        (Unlink, 0, 0, 0, 0),
+    ];
+    vec![
+        seed("directories-that-move", 0, &moved),
+        seed("directories-that-move-where-numbers-pass", 1, &moved),
+        seed("files-that-are-replaced", 0, &replaced),
+        seed("files-that-are-replaced-where-numbers-pass", 1, &replaced),
+        seed("several-names", 0, &linked),
     ]
 }
