@@ -19,6 +19,8 @@ use crate::sample::Sample;
 pub enum Access {
     /// Read-only, the sample itself.
     ReadOnly,
+    /// The same, where what is on it has to be found out.
+    Inspected,
     /// Read and write, a fresh throw-away copy or overlay of the sample.
     ReadWrite,
 }
@@ -36,6 +38,9 @@ pub trait Contestant {
         scratch: &Path,
         runner: &'a Runner,
     ) -> anyhow::Result<Box<dyn Mounted + 'a>>;
+
+    /// Says whether it finds out what is on a disk.
+    fn inspects(&self) -> bool;
 
     /// Measures calls per second on one connection, made by this many threads; `None` when that cannot be told.
     fn calls_per_second(

@@ -65,12 +65,13 @@ impl Guestmount {
     ) -> anyhow::Result<GuestMounted<'a>> {
         let mut mounted =
             GuestMounted { guestmount: self, runner, mountpoint: Mountpoint::new()?, is_mounted: true };
-        let access = match access {
-            Access::ReadOnly => "--ro",
-            Access::ReadWrite => "--rw",
+        let what: &[&str] = match access {
+            Access::ReadOnly => &["-m", DEVICE, "--ro"],
+            Access::ReadWrite => &["-m", DEVICE, "--rw"],
+            Access::Inspected => &["-i", "--ro"],
         };
         let mut command = self.program("guestmount");
-        command.args(&self.options).arg("-a").arg(image).args(["-m", DEVICE, access]);
+        command.args(&self.options).arg("-a").arg(image).args(what);
         let result = runner.run_silent(command.arg(mounted.path()));
         // Else there is nothing to unmount, only processes that may have to be ended.
         mounted.is_mounted = result.is_ok();
@@ -103,7 +104,7 @@ impl Contestant for Guestmount {
         runner: &'a Runner,
     ) -> anyhow::Result<Box<dyn Mounted + 'a>> {
         let image = match access {
-            Access::ReadOnly => sample.qcow2(),
+            Access::ReadOnly | Access::Inspected => sample.qcow2(),
             Access::ReadWrite => {
                 let overlay = scratch.join("overlay.qcow2");
                 let mut create = tool("qemu-img");
@@ -113,6 +114,10 @@ impl Contestant for Guestmount {
             }
         };
         Ok(Box::new(self.mount_image(&image, access, runner)?))
+    }
+
+    fn inspects(&self) -> bool {
+        true
     }
 
     fn calls_per_second(

@@ -21,7 +21,7 @@ impl Native {
         runner: &'a Runner,
     ) -> anyhow::Result<LoopMounted<'a>> {
         let access = match access {
-            Access::ReadOnly => "ro",
+            Access::ReadOnly | Access::Inspected => "ro",
             Access::ReadWrite => "rw",
         };
         let mut losetup = tool("losetup");
@@ -49,7 +49,7 @@ impl Contestant for Native {
         scratch: &Path,
         runner: &'a Runner,
     ) -> anyhow::Result<Box<dyn Mounted + 'a>> {
-        if access == Access::ReadOnly {
+        if access != Access::ReadWrite {
             return Ok(Box::new(Native::mount_image(&sample.raw(), access, runner)?));
         }
         let copy = scratch.join("copy.raw");
@@ -57,6 +57,10 @@ impl Contestant for Native {
         let mut mounted = Native::mount_image(&copy, access, runner)?;
         mounted.copy = Some(copy);
         Ok(Box::new(mounted))
+    }
+
+    fn inspects(&self) -> bool {
+        false
     }
 
     fn calls_per_second(&self, _: &Sample, _: usize, _: &Runner) -> anyhow::Result<Option<f64>> {

@@ -185,6 +185,16 @@ impl TreeWriter {
         Ok(())
     }
 
+    fn text_file(&mut self, path: &Path, text: &str) -> anyhow::Result<()> {
+        let mut file = File::create_new(path)?;
+        file.write_all(text.as_bytes())?;
+        file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        file.set_modified(self.time())?;
+        self.entries += 1;
+        self.bytes += text.len() as u64;
+        Ok(())
+    }
+
     fn time(&mut self) -> SystemTime {
         let nanoseconds = self.numbers.below(1_000_000_000);
         let since_1970 = Duration::from_secs(OLDEST_TIME + self.numbers.below(TIME_SPREAD))
@@ -193,10 +203,21 @@ impl TreeWriter {
     }
 }
 
+/// The files by which inspection knows an operating system, beside a directory for programs.
+const SYSTEM_FILES: [(&str, &str); 3] = [
+    ("etc/os-release", "ID=debian\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nVERSION_ID=\"12\"\n"),
+    ("etc/fstab", "/dev/sda1 / ext4 errors=remount-ro 0 1\n"),
+    ("etc/hostname", "sample\n"),
+];
+
 /// Writes a few hundred or thousand branches' worth of entries: the whole guest without its large file.
 pub fn write_guest(writer: &mut TreeWriter, root: &Path, divisor: usize) -> anyhow::Result<()> {
     for branch in branches::BRANCHES {
         writer.branch(root, &branch.divided(divisor), branches::file_size)?;
+    }
+    writer.folder(root, Path::new("bin"))?;
+    for (path, text) in SYSTEM_FILES {
+        writer.text_file(&root.join(path), text).with_context(|| format!("write {path}"))?;
     }
     Ok(())
 }
