@@ -16,6 +16,9 @@ pub const KEPT_MAX: usize = 64 << 10;
 /// The longest line a report shows, in characters: what QEMU says of a block node contains its file name.
 const LINE_MAX: usize = 2000;
 
+/// How the line with the reason of a panic begins, behind its time (panic() in Linux's kernel/panic.c).
+const PANIC: &str = "Kernel panic - not syncing: ";
+
 /// Hears console output as it comes, on the thread that drains it.
 pub type ConsoleSink = Box<dyn FnMut(&[u8]) + Send>;
 
@@ -91,12 +94,16 @@ impl Console {
         }
     }
 
-    /// The last lines, at most `lines_max`, without empty ones and control characters.
+    /// The last lines, at most `lines_max`, without empty ones and control characters. Those that end a kernel's panic say
+    /// only which instructions and registers it met; its reason and what came before it are given instead.
     pub fn tail(&self, lines_max: usize) -> Vec<String> {
         let bytes: Vec<u8> = self.kept.lock().iter().copied().collect();
         let text = String::from_utf8_lossy(&bytes);
         let mut lines: Vec<String> =
             text.split(['\n', '\r']).map(printable).filter(|line| !line.is_empty()).collect();
+        if let Some(panic) = lines.iter().rposition(|line| line.contains(PANIC)) {
+            lines.truncate(panic + 1);
+        }
         lines.split_off(lines.len().saturating_sub(lines_max))
     }
 }
@@ -117,6 +124,13 @@ mod tests {
         console.keep(b"one\r\ntwo\n\n\x1b[2Jthree\tfour\xff\n");
         assert_eq!(console.tail(2), ["two", "[2Jthree four\u{fffd}"]);
         assert_eq!(console.tail(10).len(), 3);
+    }
+
+    #[test]
+    fn tail_of_a_panic_ends_with_its_reason() {
+        let console = Console::default();
+        console.keep(b"[1] EXT4-fs error\n[1] Kernel panic - not syncing: forced\n[1] CPU: 0\n[1] RAX: 0\n");
+        assert_eq!(console.tail(2), ["[1] EXT4-fs error", "[1] Kernel panic - not syncing: forced"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use guestfs_api::{Errno, Failure, Procedures};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
+use crate::mounts::errors::{self, INSTEAD_OF_PANIC};
 use crate::mounts::plan::Plan;
 use crate::mounts::{Mount, attach, plain_path};
 use crate::nodes::attributes::stat_vfs;
@@ -199,9 +200,15 @@ impl Server {
             Some(kind) => kind.to_owned(),
             None => attach::kind_on_device(self, mountable, &device)?,
         };
-        let plan = Plan::new(mountable, device.clone(), &kind, options, Server::umask(self))?;
+        let mut plan = Plan::new(mountable, device.clone(), &kind, options, Server::umask(self))?;
         if !plan.options.is_read_only() {
             attach::refuse_to_write(self, mountable, &device)?;
+        }
+        if errors::is_panic_wanted(&plan) {
+            log::warn!(
+                "{mountable}: it asks for a panic when it is damaged; mounted with {INSTEAD_OF_PANIC} unless told otherwise"
+            );
+            plan.options.add_defaults(INSTEAD_OF_PANIC);
         }
         let sysroot = self.sysroot.exempt();
         let target = sysroot.locate("mount on", at, Links::Follow)?;

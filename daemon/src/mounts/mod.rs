@@ -2,6 +2,7 @@
 //! ([`attach`]).
 
 pub mod attach;
+pub mod errors;
 pub mod options;
 pub mod plan;
 mod table;

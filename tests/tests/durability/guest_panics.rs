@@ -1,0 +1,73 @@
+//! The guest's kernel panics in the midst of a walk: at a damaged inode of a file system that is to panic then.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::process::Command;
+
+use guestfs_tests::command::{run, succeed};
+use guestfs_tests::disk::Disk;
+use guestfs_tests::machine::qemu_of;
+use guestfs_tests::mounted::Mounted;
+
+/// The size of the guest's blocks in bytes.
+const BLOCK: u64 = 1024;
+
+/// Makes a guest with some files and the folder `bad`, whose inode is damaged; its superblock asks for a panic.
+fn damaged_guest() -> Disk {
+    let tree = tempfile::tempdir().unwrap();
+    for folder in ["bad", "good"] {
+        fs::create_dir(tree.path().join(folder)).unwrap();
+        fs::write(tree.path().join(folder).join("file"), "whole").unwrap();
+    }
+    let disk = Disk::blank(32);
+    disk.mkfs("ext4", &["-q", "-F", "-b", "1024", "-d", tree.path().to_str().unwrap()]);
+    succeed(Command::new("tune2fs").args(["-e", "panic"]).arg(disk.path()));
+    // "Inode 12 is part of block group 0 / located at block 268, offset 0x0300"
+    let place = succeed(Command::new("debugfs").args(["-R", "imap bad"]).arg(disk.path()));
+    let words: Vec<&str> = place.split([' ', ',', '\n']).collect();
+    let after = |word: &str| words[words.iter().rposition(|found| *found == word).unwrap() + 1];
+    let block: u64 = after("block").parse().unwrap();
+    let offset = u64::from_str_radix(after("offset").trim_start_matches("0x"), 16).unwrap();
+    // Part of a time: all that is wrong afterwards is the check sum.
+    const TIME: u64 = 8;
+    let place = block * BLOCK + offset + TIME;
+    let image = File::options().read(true).write(true).open(disk.path()).unwrap();
+    let mut byte = [0];
+    image.read_exact_at(&mut byte, place).unwrap();
+    image.write_all_at(&[!byte[0]], place).unwrap();
+    disk
+}
+
+#[test]
+fn what_is_whole_on_a_damaged_disk_that_asks_for_a_panic_can_be_read() {
+    let disk = damaged_guest();
+    let mounted = Mounted::read_only(disk.path(), "/dev/sda");
+    let before = qemu_of(disk.path());
+    let mut names: Vec<_> =
+        fs::read_dir(mounted.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["bad", "good", "lost+found"]);
+    let error = fs::metadata(mounted.path().join("bad")).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EBADMSG), "{error}");
+    assert_eq!(fs::read_to_string(mounted.path().join("good/file")).unwrap(), "whole");
+    assert_eq!(qemu_of(disk.path()), before, "no appliance was lost");
+    mounted.unmount();
+}
+
+#[test]
+fn a_panic_gives_errors_and_its_reason_is_told() {
+    let disk = damaged_guest();
+    let image = disk.path().to_str().unwrap();
+    let mounted = Mounted::new(["-a", image, "-m", "/dev/sda:/:errors=panic", "--rw"]);
+    let folder = mounted.path();
+    assert_eq!(fs::metadata(folder.join("bad")).unwrap_err().raw_os_error(), Some(libc::EIO));
+    assert_eq!(fs::write(folder.join("new"), "").unwrap_err().raw_os_error(), Some(libc::EIO));
+    let outcome = mounted.guestunmount();
+    assert_eq!(outcome.code(), 1, "{outcome:?}");
+    for part in ["EXT4-fs error", "Kernel panic - not syncing"] {
+        assert!(outcome.stderr.contains(part), "{}", outcome.stderr);
+    }
+    // Not the registers.
+    assert!(!outcome.stderr.contains("RAX:"), "{}", outcome.stderr);
+    assert!(!run(Command::new("mountpoint").arg("-q").arg(folder)).status.success());
+}
