@@ -1,6 +1,6 @@
 //! Runs programs with a deadline and keeps what they print.
 
-use std::io::{Read, Seek, Write};
+use std::io::Read;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,13 +33,9 @@ pub fn run(command: &mut Command) -> Outcome {
 
 /// Runs `command` to its end; panics when it takes longer than `time_max`.
 pub fn run_within(command: &mut Command, time_max: Duration) -> Outcome {
-    run_on(command.stdin(Stdio::null()), time_max)
-}
-
-/// Runs `command`, whose input is set, to its end.
-fn run_on(command: &mut Command, time_max: Duration) -> Outcome {
     let text = format!("{command:?}");
     let mut child = command
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -67,18 +63,6 @@ fn run_on(command: &mut Command, time_max: Duration) -> Outcome {
 /// Runs `command` and panics with all it printed unless it succeeds; gives its standard output.
 pub fn succeed(command: &mut Command) -> String {
     let outcome = run(command);
-    expect_success(command, outcome)
-}
-
-/// Does the same with text for its input.
-pub fn succeed_with_input(command: &mut Command, input: &str) -> String {
-    let mut file = tempfile::tempfile().expect("a file for the input");
-    file.write_all(input.as_bytes()).and_then(|()| file.rewind()).expect("the file takes the input");
-    let outcome = run_on(command.stdin(file), PROGRAM_TIME_MAX);
-    expect_success(command, outcome)
-}
-
-fn expect_success(command: &Command, outcome: Outcome) -> String {
     assert!(
         outcome.status.success(),
         "{command:?}: {}\n--- stdout\n{}\n--- stderr\n{}",
