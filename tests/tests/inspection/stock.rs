@@ -14,7 +14,7 @@ use crate::images::debian_partitions;
 use crate::trees::guests;
 
 /// How long guestfish may take on an appliance of its own, which it builds the first time, and under emulation.
-const STOCK_TIME_MAX: Duration = Duration::from_secs(1500);
+const STOCK_TIME_MAX: Duration = Duration::from_secs(3600);
 
 /// What is asked about each root.
 const FIELDS: [&str; 13] = [
@@ -104,7 +104,8 @@ fn ask(mut command: Command, roots: &[String]) -> BTreeMap<String, Answers> {
     answers
 }
 
-/// Part of `make soak`: takes minutes, as the other appliance has no snapshot.
+/// Part of `make soak`: the other appliance takes seconds for each guest. GUESTFS_SOAK_GUESTS names those to ask about,
+/// with blanks between them; without it, all are.
 #[test]
 #[ignore = "takes minutes"]
 fn soak_stock() {
@@ -119,6 +120,11 @@ fn soak_stock() {
         })
         .collect();
     trees.sort();
+    // The other one gives up on all guests for one of our small hives, which have no pages around their cells.
+    trees.retain(|(name, _)| !name.starts_with("windows"));
+    if let Ok(chosen) = std::env::var("GUESTFS_SOAK_GUESTS") {
+        trees.retain(|(name, _)| chosen.split_whitespace().any(|word| word == name));
+    }
     let spare = std::iter::repeat_with(Partition::default).take(4);
     let disk =
         GuestDisk::new(&spare.chain(trees.iter().map(|(_, tree)| Partition::of(tree))).collect::<Vec<_>>());
