@@ -120,7 +120,7 @@ impl<'a> ApplianceDisks<'a> {
 
 impl Devices for ApplianceDisks<'_> {
     fn exists(&self, device: &DeviceName) -> bool {
-        self.server.devices.resolve(device).is_ok()
+        self.server.device_node(device).is_ok()
     }
 
     fn disk_count(&self) -> usize {

@@ -96,7 +96,7 @@ struct LookMount {
 impl LookMount {
     fn new(server: &Server, mountable: &Mountable, kind: &str, options: &str) -> Result<LookMount, Failure> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let device = server.devices.resolve(mountable.device())?;
+        let device = server.device_node(mountable.device())?;
         let plan = Plan::new(mountable, device, kind, options, Server::umask(server))?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = Path::new(MOUNTS_DIRECTORY).join(format!("look-{}-{number}", std::process::id()));
