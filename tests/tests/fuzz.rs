@@ -61,6 +61,11 @@ fn fstab() {
     replay("fstab");
 }
 
+#[test]
+fn guest() {
+    replay("guest");
+}
+
 /// How many sequences of steps are made up.
 const SEQUENCES: u64 = 1_000;
 

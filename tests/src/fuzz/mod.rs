@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod extents;
 pub mod frames;
 pub mod fstab;
+pub mod guest;
 mod input;
 pub mod names;
 pub mod qcow2;
@@ -32,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("fstab", fstab::run),
     ("cache", cache::run),
     ("names", names::run),
+    ("guest", guest::run),
 ];
 
 /// Gives the folder with a target's corpus.

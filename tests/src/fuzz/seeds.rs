@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p guestfs-tests --example fuzz-seeds` writes them into `fuzz/corpus/`.
 
+mod guests;
 mod images;
 mod replies;
 mod steps;
@@ -46,6 +47,7 @@ pub fn all() -> Vec<Seed> {
     seeds.extend(tables::all());
     seeds.extend(steps::cache());
     seeds.extend(steps::names());
+    seeds.extend(guests::all());
     seeds
 }
 
