@@ -13,6 +13,12 @@ use thiserror::Error;
 const CELLS_START: u64 = 0x1000;
 /// The largest cell that is read, in bytes: lists of subkeys are the largest that count here.
 const CELL_BYTES_MAX: u32 = 1 << 20;
+/// What of a key's cell is of interest, in bytes: its fields, and a name of up to 256 characters.
+const KEY_BYTES_MAX: u32 = 0x4c + 512;
+/// The same of a value's cell, whose name has up to 16,383 characters.
+const VALUE_CELL_BYTES_MAX: u32 = 0x14 + 32_766;
+/// The most lists in a list of lists; each that Windows writes has hundreds of subkeys.
+const LISTS_MAX: usize = 1024;
 /// The most subkeys of one key that are looked at.
 const SUBKEYS_MAX: usize = 65_536;
 /// The most values of one key that are looked at.
@@ -163,7 +169,7 @@ impl Hive {
     fn node(&self, key: Key) -> Result<Node> {
         const NAME_IS_LATIN: u16 = 0x20;
         const NAME_START: usize = 0x4c;
-        let cell = self.cell(key.offset)?;
+        let cell = self.cell_start(key.offset, KEY_BYTES_MAX)?;
         let fields = || {
             cell.strip_prefix(b"nk")?;
             let length = usize::from(u16_at(&cell, 0x48)?);
@@ -233,7 +239,7 @@ impl Hive {
     fn value_at(&self, offset: u32) -> Result<(String, ValuePlace)> {
         const NAME_IS_LATIN: u16 = 1;
         const NAME_START: usize = 0x14;
-        let cell = self.cell(offset)?;
+        let cell = self.cell_start(offset, VALUE_CELL_BYTES_MAX)?;
         let fields = || {
             cell.strip_prefix(b"vk")?;
             let length = usize::from(u16_at(&cell, 2)?);
@@ -248,6 +254,12 @@ impl Hive {
 
     /// Reads a cell without its size.
     fn cell(&self, offset: u32) -> Result<Vec<u8>> {
+        self.cell_start(offset, CELL_BYTES_MAX)
+    }
+
+    /// Reads the first `bytes_max` bytes of a cell, without its size: a hostile hive can say that every small cell is
+    /// large.
+    fn cell_start(&self, offset: u32, bytes_max: u32) -> Result<Vec<u8>> {
         /// The bytes of a cell's size.
         const SIZE_BYTES: u32 = 4;
         let start = CELLS_START + u64::from(offset);
@@ -258,7 +270,7 @@ impl Hive {
         if size >= 0 || !(SIZE_BYTES..=CELL_BYTES_MAX).contains(&size.unsigned_abs()) {
             return Err(damaged(offset, "in use, or too large"));
         }
-        let length = size.unsigned_abs() - SIZE_BYTES;
+        let length = (size.unsigned_abs() - SIZE_BYTES).min(bytes_max);
         let mut cell = vec![0; usize::try_from(length).expect("a MiB fits")];
         self.read(&mut cell, start + u64::from(SIZE_BYTES))?;
         Ok(cell)
@@ -305,7 +317,7 @@ impl ValuePlace {
         } else if length == 0 {
             Vec::new()
         } else if length <= VALUE_BYTES_MAX {
-            hive.cell(self.place)?
+            hive.cell_start(self.place, length)?
         } else {
             return Err(damaged(self.place, "a value of a reasonable size"));
         };
@@ -322,7 +334,7 @@ fn damaged(offset: u32, expected: &'static str) -> HiveError {
 /// Reads the offsets in a list of lists.
 fn list_of_offsets(list: &[u8]) -> Option<Vec<u32>> {
     let count = usize::from(u16_at(list, 2)?);
-    let body = list.get(4..4 + count * 4)?;
+    let body = list.get(4..4 + count * 4).filter(|_| count <= LISTS_MAX)?;
     Some(body.chunks_exact(4).filter_map(|chunk| u32_at(chunk, 0)).collect())
 }
 
