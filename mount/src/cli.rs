@@ -21,6 +21,7 @@ use thiserror::Error;
 
 use self::arguments::{Arguments, Given, option_names};
 use crate::config::Config;
+use crate::keys::{KeyError, KeyRequest};
 use crate::mount_options::{self, MountOptionError, MountOptions};
 use crate::request::{
     Access, Direct, Discovery, GivenDrives, GuestMount, GuestMountError, MountRequest, ReadySignals,
@@ -41,14 +42,6 @@ pub enum CliError {
     /// An option or a value that does not exist: what clap finds, and its tip.
     #[error("{0}; see: guestmount --help")]
     Usage(String),
-    /// The option exists and this version cannot do it yet.
-    #[error("{option}: not possible yet in this version; {instead}")]
-    NotYet {
-        /// The option as typed.
-        option: String,
-        /// What to do instead.
-        instead: &'static str,
-    },
     /// The option was removed from the original.
     #[error("--live: a running guest cannot be mounted; shut it down, or copy its disk and mount the copy")]
     Live,
@@ -101,6 +94,9 @@ pub enum CliError {
     /// A URI that is not understood.
     #[error("-a {0}")]
     Remote(#[from] RemoteError),
+    /// A `--key` that is not understood.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// A `-o` that is not understood.
     #[error(transparent)]
     MountOption(#[from] MountOptionError),
@@ -127,9 +123,6 @@ const CACHE_LIFETIME_READ_WRITE: Duration = Duration::from_secs(60);
 /// The same read-only: nothing can change, so the kernel need never ask again while the mount lasts.
 const CACHE_LIFETIME_READ_ONLY: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// What to do instead of options that decrypt.
-const DECRYPT_FIRST: &str = "mount a filesystem that is not encrypted, with -m";
-
 /// Understands a command line, the program's name first.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>, config: Config) -> Result<Invocation, CliError> {
     let matches = match Arguments::command().try_get_matches_from(arguments) {
@@ -144,25 +137,13 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>, config: Config) -> R
     if arguments.long_options || arguments.short_options {
         return Ok(Invocation::Print(option_names(arguments.long_options)));
     }
-    arguments.refuse_what_is_not_possible()?;
+    if arguments.live {
+        return Err(CliError::Live);
+    }
     arguments.into_request(&matches, config).map(|request| Invocation::Mount(Box::new(request)))
 }
 
 impl Arguments {
-    fn refuse_what_is_not_possible(&self) -> Result<(), CliError> {
-        if self.live {
-            return Err(CliError::Live);
-        }
-        let asked = [
-            (!self.key.is_empty(), "--key", DECRYPT_FIRST),
-            (self.keys_from_stdin, "--keys-from-stdin", DECRYPT_FIRST),
-        ];
-        match asked.into_iter().find(|(is_asked, ..)| *is_asked) {
-            Some((_, option, instead)) => Err(CliError::NotYet { option: option.to_owned(), instead }),
-            None => Ok(()),
-        }
-    }
-
     fn into_request(mut self, matches: &ArgMatches, config: Config) -> Result<MountRequest, CliError> {
         let options = MountOptions::parse(&self.option)?;
         let access = self.access(&options, config)?;
@@ -192,6 +173,7 @@ impl Arguments {
             drives,
             libvirt: Libvirt { uri: self.connect },
             mounts,
+            keys: KeyRequest::new(&self.key, self.keys_from_stdin, self.echo_keys)?,
             discovery,
             access,
             mountpoint,

@@ -4,6 +4,7 @@
 //! written and not yet brought to the disk died too.
 
 mod filesystems;
+mod unlock;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,9 +23,10 @@ use guestfs::{
 use parking_lot::Mutex;
 
 use self::filesystems::Mounted;
+use self::unlock::Unlocker;
 use crate::events::EventDisplay;
 use crate::report::{one_line, say};
-use crate::request::{Access, GivenDrives, GuestMount, MountRequest};
+use crate::request::{Access, Discovery, GivenDrives, GuestMount, MountRequest};
 use crate::system_log::{self, Severity};
 
 /// The guest's nodes through one appliance.
@@ -41,6 +43,7 @@ pub struct Guest {
     request: MountRequest,
     drives: Vec<Drive>,
     settings: Settings,
+    unlocker: Unlocker,
     /// What is mounted in it, once that is known; every further appliance mounts the same.
     mounted: OnceLock<Mounted>,
     /// The appliance; `None` while there is none. Held while another is started.
@@ -69,6 +72,7 @@ impl Guest {
         settings.is_snapshot_used &= request.is_snapshot_used;
         settings.qemu_user = request.qemu_user.clone();
         let guest = Guest {
+            unlocker: Unlocker::new(&request.keys)?,
             request,
             drives,
             settings,
@@ -92,6 +96,9 @@ impl Guest {
         }
         handle.launch()?;
         *last_words.lock() = Some(handle.last_words()?);
+        if self.request.discovery != Discovery::None || self.unlocker.has_keys() {
+            self.unlocker.unlock(&handle, self.request.access)?;
+        }
         match self.mounted.get() {
             Some(mounted) => filesystems::mount_again(&handle, mounted, self.request.access)?,
             None => {

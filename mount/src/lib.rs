@@ -19,6 +19,7 @@ pub mod holders;
 pub mod inodes;
 pub mod inspection;
 pub mod interrupts;
+pub mod keys;
 pub mod links;
 pub mod mount_options;
 pub mod mountinfo;

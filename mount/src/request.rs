@@ -15,6 +15,7 @@ use guestfs::appliance::vm::{Drive, QemuUser};
 use guestfs::libvirt::Libvirt;
 use thiserror::Error;
 
+use crate::keys::KeyRequest;
 use crate::mount_options::MountOptions;
 
 /// Everything one `guestmount` command line asks for.
@@ -26,6 +27,8 @@ pub struct MountRequest {
     pub libvirt: Libvirt,
     /// The filesystems to mount in the guest, in the order to mount them; one of them at `/` unless that is found out.
     pub mounts: Vec<GuestMount>,
+    /// How encrypted devices are opened.
+    pub keys: KeyRequest,
     /// What else to mount, as far as it can be found out.
     pub discovery: Discovery,
     /// Whether the images may change.

@@ -1,5 +1,6 @@
 //! Runs programs with a deadline and keeps what they print.
 
+use std::fs::File;
 use std::io::Read;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -31,11 +32,20 @@ pub fn run(command: &mut Command) -> Outcome {
     run_within(command, PROGRAM_TIME_MAX)
 }
 
+/// As [`run`], with this file as standard input.
+pub fn run_with_input(command: &mut Command, input: File) -> Outcome {
+    run_to_end(command, input.into(), PROGRAM_TIME_MAX)
+}
+
 /// Runs `command` to its end; panics when it takes longer than `time_max`.
 pub fn run_within(command: &mut Command, time_max: Duration) -> Outcome {
+    run_to_end(command, Stdio::null(), time_max)
+}
+
+fn run_to_end(command: &mut Command, input: Stdio, time_max: Duration) -> Outcome {
     let text = format!("{command:?}");
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(input)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

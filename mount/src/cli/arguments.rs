@@ -143,20 +143,20 @@ pub(super) struct Arguments {
     #[arg(short = 'd', long, value_name = "NAME", action = ArgAction::Append)]
     pub(super) domain: Vec<OsString>,
 
-    /// Ask this libvirt (not possible yet)
+    /// Ask the libvirt of this hypervisor for the domains of -d
     #[arg(short = 'c', long, value_name = "URI")]
     pub(super) connect: Option<OsString>,
 
-    /// Open an encrypted device with this key (not possible yet)
+    /// Open an encrypted device with this key: ID:key:PASSPHRASE or ID:file:PATH, ID a device, its UUID, or all
     #[arg(long, value_name = "SELECTOR", action = ArgAction::Append)]
     pub(super) key: Vec<OsString>,
 
-    /// Read passphrases from standard input (not possible yet)
+    /// Read the passphrase of each encrypted device from a line of standard input
     #[arg(long)]
     pub(super) keys_from_stdin: bool,
 
     /// Show passphrases while they are typed
-    #[arg(long, hide = true)]
+    #[arg(long)]
     pub(super) echo_keys: bool,
 
     /// Removed from the original

@@ -6,6 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use guestfs::appliance::vm::QemuUser;
 
 use super::*;
+use crate::keys::GivenKey;
 use crate::request::{BlockSize, Format, Symlinks};
 
 fn arguments(words: &[&str]) -> Vec<OsString> {
@@ -40,6 +41,7 @@ fn the_shortest_command_line_mounts_read_only_in_the_background() {
         drives: vec![drive("disk.qcow2", None, None)],
         libvirt: Libvirt::default(),
         mounts: vec![GuestMount::parse("/dev/sda1".as_ref()).unwrap()],
+        keys: KeyRequest::default(),
         discovery: Discovery::None,
         access: Access::ReadOnly,
         mountpoint: "/mnt".into(),
@@ -264,10 +266,13 @@ fn file_systems_are_found_or_named_or_both() {
 }
 
 #[test]
-fn what_is_not_possible_yet_says_what_to_do_instead() {
+fn what_is_not_possible_says_what_to_do_instead() {
     for (words, start, instead) in [
-        (&["-a", "a", "--key", "all:key:x", "-m", "/dev/sda", "/mnt"][..], "--key: not possible yet", "-m"),
-        (&["-a", "a", "--keys-from-stdin", "/mnt"], "--keys-from-stdin: not possible yet", "-m"),
+        (
+            &["-a", "a", "--key", "secret", "-m", "/dev/sda", "/mnt"][..],
+            "--key: it has not the form",
+            "ID:key:",
+        ),
         (&["-a", "gluster://h/x", "-m", "/dev/sda", "/mnt"], "-a gluster: no such protocol", "nbd"),
         (&["-a", "http://host/", "-m", "/dev/sda", "/mnt"], "-a http://host/: it names no image", "https://"),
         (&["--live", "/mnt"], "--live: a running guest cannot be mounted", "copy"),
@@ -276,6 +281,15 @@ fn what_is_not_possible_yet_says_what_to_do_instead() {
         assert!(text.starts_with(start) && text.contains(instead), "{text}");
         assert_eq!(text.lines().count(), 1, "{text}");
     }
+}
+
+#[test]
+fn keys_reach_the_request() {
+    let words =
+        ["-a", "a", "--key", "all:file:f", "--keys-from-stdin", "--echo-keys", "-m", "/dev/sda", "/mnt"];
+    let keys = request(&words).unwrap().keys;
+    assert_eq!(keys.given, [GivenKey::parse("all:file:f".as_ref()).unwrap()]);
+    assert!(keys.are_on_stdin && keys.is_typing_shown);
 }
 
 #[test]

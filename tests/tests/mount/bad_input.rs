@@ -301,7 +301,7 @@ fn options_that_make_no_sense_are_refused_with_the_next_step() {
         (&["-d", "no-such-domain", "-m", "/dev/sda1"], &["-d no-such-domain"]),
         (&["-a", "gluster://localhost/x", "-m", "/dev/sda1"], &["gluster", "nbd"]),
         (&["-a", "http://localhost/x", "-m", "/dev/sda1", "--rw"], &["http://localhost/x", "--ro"]),
-        (&["-a", "IMAGE", "-m", "/dev/sda1", "--key", "all:key:x"], &["--key"]),
+        (&["-a", "IMAGE", "-m", "/dev/sda1", "--key", "secret"], &["--key", "ID:key:"]),
         (&["-a", "IMAGE", "-m", "/dev/sda1", "--blocksize=513"], &["513", "512", "4096"]),
     ];
     for (arguments, parts) in cases {

@@ -1,6 +1,8 @@
 //! LUKS, alone and below a volume group.
 
-use std::fs;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
 use std::slice;
 
@@ -11,9 +13,11 @@ use guestfs::api::procedures::lvm::Lvm;
 use guestfs::api::procedures::mounts::Mounts;
 use guestfs::api::values::{GuestPath, Key, Mountable};
 use guestfs_tests::appliance::{device, with_guest};
-use guestfs_tests::command::succeed;
+use guestfs_tests::command::{Outcome, run_with_input, succeed};
 use guestfs_tests::disk::Disk;
-use guestfs_tests::programs::{is_installed, skip};
+use guestfs_tests::mounted::{guestmount, mountpoint};
+use guestfs_tests::programs::{is_installed, program, skip};
+use guestfs_tests::remains::is_mountpoint;
 
 #[test]
 fn a_volume_group_in_an_encrypted_device_is_made_and_found_again() {
@@ -56,10 +60,7 @@ fn keys_are_added_and_removed_and_a_wrong_one_names_the_device() {
     let (first, second) = (Key::new(b"first\n"), Key::new(b"\x01\xff\n\0"));
     let key_file = disk.beside("key");
     fs::write(&key_file, first.expose()).unwrap();
-    // Made on the host, so that opening takes no time.
-    let mut format = Command::new("cryptsetup");
-    format.args(["luksFormat", "--batch-mode", "--type", "luks1", "--pbkdf-force-iterations", "1000"]);
-    succeed(format.arg("--key-file").arg(&key_file).arg(disk.path()));
+    format_on_host(&disk, &key_file);
     with_guest(disk.path(), |guest| {
         guest.luks_open(&sda, &first, "a").expect("luks_open");
         guest.mkfs("ext2", &opened, &MkfsOptions::default()).expect("mkfs");
@@ -74,4 +75,75 @@ fn keys_are_added_and_removed_and_a_wrong_one_names_the_device() {
         let failure = guest.cryptsetup_close(&device("/dev/sda")).unwrap_err().to_string();
         assert!(failure.contains("/dev/mapper/MAPNAME"), "{failure}");
     });
+}
+
+/// Makes the disk an encrypted one by the host's program, so that opening it takes no time.
+fn format_on_host(disk: &Disk, key_file: &Path) {
+    let mut format = Command::new("cryptsetup");
+    format.args(["luksFormat", "--batch-mode", "--type", "luks1", "--pbkdf-force-iterations", "1000"]);
+    succeed(format.arg("--key-file").arg(key_file).arg(disk.path()));
+}
+
+/// Runs guestmount on a disk whose one device is encrypted; with `keys` on standard input.
+fn mount(disk: &Disk, folder: &Path, options: &[&str], keys: &str) -> Outcome {
+    let input = disk.beside("input");
+    fs::write(&input, keys).unwrap();
+    let mut command = guestmount(options.iter().map(OsString::from));
+    command.arg("-a").arg(disk.path()).arg(folder);
+    run_with_input(&mut command, File::open(input).unwrap())
+}
+
+#[test]
+fn guestmount_opens_what_it_is_given_the_key_for() {
+    if !is_installed("cryptsetup") {
+        return skip("cryptsetup is not installed: apt-get install cryptsetup-bin");
+    }
+    let disk = Disk::blank(32);
+    let (sda, opened) = (device("/dev/sda"), device("/dev/mapper/a"));
+    let key_file = disk.beside("key");
+    fs::write(&key_file, "pass phrase").unwrap();
+    format_on_host(&disk, &key_file);
+    let uuid = with_guest(disk.path(), |guest| {
+        guest.luks_open(&sda, &Key::new(b"pass phrase"), "a").expect("luks_open");
+        guest.mkfs("ext4", &opened, &MkfsOptions::default()).expect("mkfs");
+        guest.luks_close(&opened).expect("luks_close");
+        guest.luks_uuid(&sda).expect("luks_uuid")
+    });
+    let folder = mountpoint();
+    let mapped = format!("/dev/mapper/luks-{uuid}");
+    let by_uuid = format!("{}:key:pass phrase", uuid.to_uppercase());
+    let by_file = format!("/dev/sda:file:{}", key_file.display());
+    // What was written through one kind of key is read through the next.
+    let ways: [(&[&str], &str); 3] = [
+        (&["--key", "all:key:wrong", "--key", &by_uuid, "-m", &mapped, "--rw"], ""),
+        (&["--keys-from-stdin", "-m", &mapped, "--rw"], "pass phrase\n"),
+        (&["--key", &by_file, "--all", "--ro"], ""),
+    ];
+    for (number, (options, keys)) in ways.into_iter().enumerate() {
+        let outcome = mount(&disk, folder.path(), options, keys);
+        assert!(outcome.status.success(), "{options:?}: {outcome:?}");
+        if options.contains(&"--rw") {
+            assert_eq!(
+                fs::read_dir(folder.path()).unwrap().count(),
+                1 + number,
+                "lost+found and what was made"
+            );
+            fs::create_dir(folder.path().join(number.to_string())).unwrap();
+        } else {
+            let inside = fs::read_dir(folder.path()).unwrap().next().expect("a file system").unwrap().path();
+            assert!(inside.join("0").is_dir() && inside.join("1").is_dir(), "{}", inside.display());
+        }
+        succeed(Command::new(program("guestunmount")).arg(folder.path()));
+    }
+    for (options, keys, parts) in [
+        (&["--key", "all:key:one", "--key", "all:key:two", "--all"][..], "", &["/dev/sda", "2 tried"][..]),
+        (&["--keys-from-stdin", "--all"], "wrong\n", &["/dev/sda", &uuid, "does not open it"]),
+        (&["--keys-from-stdin", "--all"], "", &["/dev/sda", "standard input has no line"]),
+        (&["--key", "all:file:/nonexistent", "--all"], "", &["--key", "/nonexistent"]),
+    ] {
+        let outcome = mount(&disk, folder.path(), options, keys);
+        assert_eq!(outcome.code(), 1, "{outcome:?}");
+        assert!(parts.iter().all(|part| outcome.stderr.contains(part)), "{parts:?}: {}", outcome.stderr);
+        assert!(!is_mountpoint(folder.path()));
+    }
 }
