@@ -26,8 +26,12 @@ const TRIES: u32 = 3;
 /// How each kind of encrypted device begins: where, and with what.
 const MARKS: [(usize, &[u8], &str); 2] = [(0, b"LUKS\xba\xbe", "LUKS"), (3, b"-FVE-FS-", "BitLocker")];
 
+/// How a physical volume begins, in one of the first sectors.
+const VOLUME_MARK: &[u8] = b"LABELONE";
+const VOLUME_SECTORS: [usize; 4] = [0, 512, 1024, 1536];
+
 /// How much of a device is looked at for that.
-const MARK_BYTES: i32 = 16;
+const LOOKED_AT_BYTES: i32 = 2048;
 
 /// The keys that are known, which another appliance needs again.
 pub struct Unlocker {
@@ -42,6 +46,16 @@ pub struct Unlocker {
 enum Asking {
     StandardInput,
     Terminal { is_typing_shown: bool },
+}
+
+/// What is on a device.
+enum Content {
+    /// Something encrypted.
+    Encrypted(Encrypted),
+    /// Logical volumes, or parts of them.
+    Volumes,
+    /// Something else, or nothing that can be read: an extended partition has no content of its own.
+    Other,
 }
 
 /// An encrypted device.
@@ -82,25 +96,24 @@ impl Unlocker {
         let mut devices = guest.list_devices()?;
         devices.extend(guest.list_partitions()?);
         devices.extend(guest.list_md_devices()?);
+        // Listing volumes takes a program of the appliance longer than all else here.
         if self.unlock_among(handle, &devices, access)? {
-            guest.lvm_scan(true).context("look for volume groups in what was encrypted")?;
-        }
-        let volumes = guest.lvs()?;
-        if self.unlock_among(handle, &volumes, access)? {
-            guest.lvm_scan(true).context("look for volume groups in what was encrypted")?;
+            self.unlock_among(handle, &guest.lvs()?, access)?;
         }
         Ok(())
     }
 
-    /// Opens those of the devices that are encrypted; says whether there were any.
+    /// Opens those of the devices that are encrypted; says whether there may be logical volumes on what is there then.
     fn unlock_among(&self, handle: &Handle, devices: &[DeviceName], access: Access) -> anyhow::Result<bool> {
-        let mut has_opened = false;
+        let mut has_volumes = false;
         for device in devices {
-            if let Some(encrypted) = Encrypted::at(handle, device)? {
-                has_opened |= self.open(handle, &encrypted, access)?;
-            }
+            has_volumes |= match Content::of(handle, device)? {
+                Content::Encrypted(encrypted) => self.open(handle, &encrypted, access)?,
+                Content::Volumes => true,
+                Content::Other => false,
+            };
         }
-        Ok(has_opened)
+        Ok(has_volumes)
     }
 
     /// Opens one; says whether it is open.
@@ -172,20 +185,25 @@ impl Unlocker {
     }
 }
 
-impl Encrypted {
-    /// Looks whether a device is encrypted.
-    fn at(handle: &Handle, device: &DeviceName) -> anyhow::Result<Option<Encrypted>> {
+impl Content {
+    /// Looks at the first bytes of a device.
+    fn of(handle: &Handle, device: &DeviceName) -> anyhow::Result<Content> {
         let guest = handle.guest()?;
-        // An extended partition and the like cannot be read, and is none.
-        let Ok(start) = guest.pread_device(device, MARK_BYTES, 0) else { return Ok(None) };
+        let Ok(start) = guest.pread_device(device, LOOKED_AT_BYTES, 0) else { return Ok(Content::Other) };
+        let is_volume = |at: usize| start.get(at..).is_some_and(|rest| rest.starts_with(VOLUME_MARK));
+        if VOLUME_SECTORS.into_iter().any(is_volume) {
+            return Ok(Content::Volumes);
+        }
         let has_mark = |(at, mark, _): &&(usize, &[u8], &str)| {
             start.get(*at..).is_some_and(|rest| rest.starts_with(mark))
         };
-        let Some((_, _, kind)) = MARKS.iter().find(has_mark) else { return Ok(None) };
+        let Some((_, _, kind)) = MARKS.iter().find(has_mark) else { return Ok(Content::Other) };
         let uuid = guest.luks_uuid(device).ok().map(|uuid| uuid.to_ascii_lowercase());
-        Ok(Some(Encrypted { device: device.clone(), kind, uuid }))
+        Ok(Content::Encrypted(Encrypted { device: device.clone(), kind, uuid }))
     }
+}
 
+impl Encrypted {
     fn is_meant(&self, opens: &Opens) -> bool {
         match opens {
             Opens::All => true,

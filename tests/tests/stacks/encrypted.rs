@@ -147,3 +147,25 @@ fn guestmount_opens_what_it_is_given_the_key_for() {
         assert!(!is_mountpoint(folder.path()));
     }
 }
+
+#[test]
+fn guestmount_opens_what_is_encrypted_in_a_volume() {
+    let disk = Disk::blank(64);
+    let (sda, volume, opened) = (device("/dev/sda"), device("/dev/vg/secret"), device("/dev/mapper/a"));
+    let key = Key::new(b"k");
+    with_guest(disk.path(), |guest| {
+        guest.pvcreate(&sda).expect("pvcreate");
+        guest.vgcreate("vg", slice::from_ref(&sda)).expect("vgcreate");
+        guest.lvcreate_free("secret", "vg", 100).expect("lvcreate_free");
+        guest.luks_format(&volume, &key, 0).expect("luks_format");
+        guest.luks_open(&volume, &key, "a").expect("luks_open");
+        guest.mkfs("ext2", &opened, &MkfsOptions::default()).expect("mkfs");
+        guest.luks_close(&opened).expect("luks_close");
+    });
+    let folder = mountpoint();
+    let outcome = mount(&disk, folder.path(), &["--key", "/dev/mapper/vg-secret:key:k", "--all", "--ro"], "");
+    assert!(outcome.status.success(), "{outcome:?}");
+    let inside: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(matches!(&inside[..], [only] if only.join("lost+found").is_dir()), "{inside:?}");
+    succeed(Command::new(program("guestunmount")).arg(folder.path()));
+}
