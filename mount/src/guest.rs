@@ -4,7 +4,6 @@
 //! written and not yet brought to the disk died too.
 
 mod filesystems;
-mod unlock;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -23,11 +22,11 @@ use guestfs::{
 use parking_lot::Mutex;
 
 use self::filesystems::Mounted;
-use self::unlock::Unlocker;
 use crate::events::EventDisplay;
 use crate::report::{one_line, say};
 use crate::request::{Access, Discovery, GivenDrives, GuestMount, MountRequest};
 use crate::system_log::{self, Severity};
+use crate::unlock::Unlocker;
 
 /// The guest's nodes through one appliance.
 pub type ApplianceNodes = WindowNodes<Remote<Arc<NodesConnection>>>;
@@ -72,7 +71,7 @@ impl Guest {
         settings.is_snapshot_used &= request.is_snapshot_used;
         settings.qemu_user = request.qemu_user.clone();
         let guest = Guest {
-            unlocker: Unlocker::new(&request.keys)?,
+            unlocker: Unlocker::new("guestmount", request.keys.load()?, request.keys.asking),
             request,
             drives,
             settings,
@@ -221,19 +220,16 @@ impl Guest {
 fn named_drives(request: &MountRequest) -> anyhow::Result<Vec<Drive>> {
     let mut drives = Vec::new();
     for given in &request.drives {
-        match given {
-            GivenDrives::Image(drive) => drives.push(drive.clone()),
-            GivenDrives::Domain(domain) => {
-                let found = request.libvirt.drives(domain, request.access)?;
-                for drive in found.iter().filter(|drive| drive.access != request.access) {
-                    let (domain, image) = (domain.to_string_lossy(), &drive.location);
-                    say(format_args!(
-                        "guestmount: -d {domain}: {image} is read-only: what is written to it is lost"
-                    ));
-                }
-                drives.extend(found);
+        let found = given.drives(&request.libvirt, request.access)?;
+        if let GivenDrives::Domain(domain) = given {
+            for drive in found.iter().filter(|drive| drive.access != request.access) {
+                let (domain, image) = (domain.to_string_lossy(), &drive.location);
+                say(format_args!(
+                    "guestmount: -d {domain}: {image} is read-only: what is written to it is lost"
+                ));
             }
         }
+        drives.extend(found);
     }
     Ok(drives)
 }

@@ -14,10 +14,28 @@ use thiserror::Error;
 pub struct KeyRequest {
     /// Those that were given.
     pub given: Vec<GivenKey>,
-    /// Whether the others are lines of standard input, one for each device; else the terminal is asked.
-    pub are_on_stdin: bool,
-    /// Whether the terminal shows what is typed.
-    pub is_typing_shown: bool,
+    /// Where the others come from.
+    pub asking: Asking,
+}
+
+/// Where a key that was not given comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asking {
+    /// A line of standard input for each device.
+    StandardInput,
+    /// Somebody at the terminal.
+    Terminal {
+        /// Whether what is typed is shown.
+        is_typing_shown: bool,
+    },
+    /// Nowhere: the device stays closed.
+    Nobody,
+}
+
+impl Default for Asking {
+    fn default() -> Asking {
+        Asking::Terminal { is_typing_shown: false }
+    }
 }
 
 /// One `--key`.
@@ -91,10 +109,7 @@ impl GivenKey {
     }
 
     /// Gives the key itself.
-    ///
-    /// # Errors
-    /// Fails when its file cannot be read.
-    pub fn load(&self) -> anyhow::Result<Key> {
+    fn load(&self) -> anyhow::Result<Key> {
         match &self.source {
             KeySource::Text(key) => Ok(key.clone()),
             KeySource::File(path) => {
@@ -139,7 +154,19 @@ impl KeyRequest {
         is_typing_shown: bool,
     ) -> Result<KeyRequest, KeyError> {
         let given = given.iter().map(|value| GivenKey::parse(value)).collect::<Result<_, _>>()?;
-        Ok(KeyRequest { given, are_on_stdin, is_typing_shown })
+        let asking = match are_on_stdin {
+            true => Asking::StandardInput,
+            false => Asking::Terminal { is_typing_shown },
+        };
+        Ok(KeyRequest { given, asking })
+    }
+
+    /// Gives the keys that were given, each with what it opens.
+    ///
+    /// # Errors
+    /// Fails when the file of one cannot be read.
+    pub fn load(&self) -> anyhow::Result<Vec<(Opens, Key)>> {
+        self.given.iter().map(|given| Ok((given.opens.clone(), given.load()?))).collect()
     }
 }
 

@@ -34,4 +34,5 @@ pub mod run;
 pub mod serve;
 pub mod system_log;
 pub mod umount_helper;
+pub mod unlock;
 pub mod unmount;

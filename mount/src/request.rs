@@ -12,7 +12,7 @@ use std::time::Duration;
 use guestfs::api::values::{GuestPath, Mountable, ValueError};
 pub use guestfs::appliance::vm::{Access, BlockSize, Format};
 use guestfs::appliance::vm::{Drive, QemuUser};
-use guestfs::libvirt::Libvirt;
+use guestfs::libvirt::{DomainError, Libvirt};
 use thiserror::Error;
 
 use crate::keys::KeyRequest;
@@ -70,6 +70,19 @@ pub enum GivenDrives {
     Image(Drive),
     /// All disks of a libvirt domain, by its name or UUID.
     Domain(OsString),
+}
+
+impl GivenDrives {
+    /// Gives the disks.
+    ///
+    /// # Errors
+    /// Fails as [`Libvirt::drives`] does, where a domain is named.
+    pub fn drives(&self, libvirt: &Libvirt, access: Access) -> Result<Vec<Drive>, DomainError> {
+        match self {
+            GivenDrives::Image(drive) => Ok(vec![drive.clone()]),
+            GivenDrives::Domain(domain) => libvirt.drives(domain, access),
+        }
+    }
 }
 
 /// What is found out from the images instead of being named.

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use guestfs::appliance::vm::QemuUser;
 
 use super::*;
-use crate::keys::GivenKey;
+use crate::keys::{Asking, GivenKey};
 use crate::request::{BlockSize, Format, Symlinks};
 
 fn arguments(words: &[&str]) -> Vec<OsString> {
@@ -289,7 +289,7 @@ fn keys_reach_the_request() {
         ["-a", "a", "--key", "all:file:f", "--keys-from-stdin", "--echo-keys", "-m", "/dev/sda", "/mnt"];
     let keys = request(&words).unwrap().keys;
     assert_eq!(keys.given, [GivenKey::parse("all:file:f".as_ref()).unwrap()]);
-    assert!(keys.are_on_stdin && keys.is_typing_shown);
+    assert_eq!(keys.asking, Asking::StandardInput);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! One run of `guestinspect`: several images, several of them at once, each in an appliance of its own.
+//! One run of `guestinspect`: several guests, several of them at once, each in an appliance of its own.
 
 use std::collections::HashSet;
 use std::io::{self, IsTerminal, Write};
@@ -8,19 +8,24 @@ use std::sync::Arc;
 use anyhow::Context;
 use guestfs::api::procedures::inspection::Inspect;
 use guestfs::api::records::Inspection;
-use guestfs::appliance::vm::{Access, Drive, Format, Location};
+use guestfs::api::values::Key;
+use guestfs::appliance::vm::Access;
+use guestfs::libvirt::Libvirt;
 use guestfs::{Event, EventHandler, Handle, Settings};
 use parking_lot::Mutex;
 
 use super::{json, table, xml};
+use crate::keys::{Asking, KeyRequest, Opens};
 use crate::report::{one_line, say};
+use crate::request::GivenDrives;
+use crate::unlock::Unlocker;
 
 /// What to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// A table for people.
     Table,
-    /// An array with an object for each image.
+    /// An array with an object for each guest.
     Json,
     /// virt-inspector's elements.
     Xml,
@@ -29,11 +34,13 @@ pub enum Output {
 /// Everything one `guestinspect` command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InspectRequest {
-    /// The images, each with a guest of its own.
-    pub images: Vec<Location>,
-    /// Their format; each is found out when none is given.
-    pub format: Option<Format>,
-    /// How many are looked at at the same time.
+    /// The guests.
+    pub guests: Vec<GivenGuest>,
+    /// Where domains are looked for.
+    pub libvirt: Libvirt,
+    /// How encrypted devices are opened.
+    pub keys: KeyRequest,
+    /// How many guests are looked at at the same time.
     pub parallel: NonZeroUsize,
     /// What to print.
     pub output: Output,
@@ -41,42 +48,53 @@ pub struct InspectRequest {
     pub is_verbose: bool,
 }
 
-/// Inspects all images and prints what was found; says whether all could be looked at. One that cannot be gives a line on
+/// A guest to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GivenGuest {
+    /// What it is called: its first image, or the domain.
+    pub name: String,
+    /// Its disks.
+    pub drives: Vec<GivenDrives>,
+}
+
+/// Inspects all guests and prints what was found; says whether all could be looked at. One that cannot be gives a line on
 /// standard error, and the others are looked at all the same.
 pub fn run(request: &InspectRequest) -> anyhow::Result<bool> {
     let settings = Settings::from_environment()?;
     let messages = Arc::new(Messages::default());
-    let results = Mutex::new((0..request.images.len()).map(|_| None).collect::<Vec<Option<Inspection>>>());
-    let next = Mutex::new(0..request.images.len());
+    let count = request.guests.len();
+    let keys = Keys { known: request.keys.load()?, asking: asking(request) };
+    let results = Mutex::new((0..count).map(|_| None).collect::<Vec<Option<Inspection>>>());
+    let next = Mutex::new(0..count);
     let work = || {
         loop {
             let Some(index) = next.lock().next() else { return };
-            let image = &request.images[index];
-            match inspect(request, image, &settings, &messages) {
+            let guest = &request.guests[index];
+            match inspect(request, guest, &keys, &settings, &messages) {
                 Ok(found) => results.lock()[index] = Some(found),
                 Err(error) => {
                     messages.clear();
-                    say(format_args!("guestinspect: {image}: {}", one_line(&error)));
+                    say(format_args!("guestinspect: {}: {}", guest.name, one_line(&error)));
                 }
             }
-            messages.one_more(request.images.len());
+            messages.one_more(count);
         }
     };
     std::thread::scope(|scope| {
-        let workers = request.parallel.get().min(request.images.len());
+        let workers = request.parallel.get().min(count);
         (0..workers).for_each(|_| drop(scope.spawn(work)));
     });
     messages.clear();
     let results = results.into_inner();
-    let names: Vec<String> = request.images.iter().map(Location::to_string).collect();
-    let found: Vec<(&str, &Inspection)> = names
+    let found: Vec<(&str, &Inspection)> = request
+        .guests
         .iter()
         .zip(&results)
-        .filter_map(|(name, found)| Some((name.as_str(), found.as_ref()?)))
+        .filter_map(|(guest, found)| Some((guest.name.as_str(), found.as_ref()?)))
         .collect();
     let text = print(request.output, &found);
     io::stdout().lock().write_all(text.as_bytes()).context("write to standard output")?;
-    Ok(found.len() == names.len())
+    Ok(found.len() == count)
 }
 
 /// Writes what was found.
@@ -95,10 +113,26 @@ fn print(output: Output, found: &[(&str, &Inspection)]) -> String {
     }
 }
 
-/// Inspects one image in an appliance of its own.
+/// The keys of all guests.
+struct Keys {
+    known: Vec<(Opens, Key)>,
+    asking: Asking,
+}
+
+/// Decides where further keys come from. Of several guests, nobody wants to be stopped by one, nor could tell which of
+/// those that are looked at at the same time asks.
+fn asking(request: &InspectRequest) -> Asking {
+    match request.keys.asking {
+        Asking::Terminal { .. } if request.guests.len() > 1 => Asking::Nobody,
+        asking => asking,
+    }
+}
+
+/// Inspects one guest in an appliance of its own.
 fn inspect(
     request: &InspectRequest,
-    image: &Location,
+    guest: &GivenGuest,
+    keys: &Keys,
     settings: &Settings,
     messages: &Arc<Messages>,
 ) -> anyhow::Result<Inspection> {
@@ -107,8 +141,14 @@ fn inspect(
     let mut handle = Handle::with_settings(settings);
     let messages = Arc::clone(messages);
     handle.set_event_handler(EventHandler::new(move |event| messages.show(event)))?;
-    handle.add_drive(Drive { format: request.format, ..Drive::at(image.clone(), Access::ReadOnly) })?;
+    for given in &guest.drives {
+        for drive in given.drives(&request.libvirt, Access::ReadOnly)? {
+            handle.add_drive(drive)?;
+        }
+    }
     handle.launch()?;
+    let who = format!("guestinspect: {}", guest.name);
+    Unlocker::new(who, keys.known.clone(), keys.asking).unlock(&handle, Access::ReadOnly)?;
     let found = handle.guest()?.inspect()?;
     handle.shutdown()?;
     Ok(found)
@@ -119,7 +159,7 @@ fn inspect(
 struct Messages {
     /// What was said, for each appliance says the same about this machine. Held while a line is written.
     said: Mutex<HashSet<String>>,
-    /// How many images are done, and whether the line that says so is on the terminal.
+    /// How many guests are done, and whether the line that says so is on the terminal.
     done: Mutex<(usize, bool)>,
 }
 
@@ -140,14 +180,14 @@ impl Messages {
         }
     }
 
-    /// Tells on a terminal how many images are done.
+    /// Tells on a terminal how many guests are done.
     fn one_more(&self, of: usize) {
         let mut done = self.done.lock();
         done.0 += 1;
         if of > 1 && io::stderr().is_terminal() {
             done.1 = true;
             // A terminal that is gone is no failure.
-            let _ = write!(io::stderr(), "\rguestinspect: {} of {of} images", done.0);
+            let _ = write!(io::stderr(), "\rguestinspect: {} of {of} guests", done.0);
         }
     }
 

@@ -93,6 +93,21 @@ fn all_file_systems_are_mounted_in_directories_that_nobody_writes_to() {
     assert!(refused.contains("--all: no file system is on the images"), "{refused}");
 }
 
+#[test]
+fn a_guest_of_several_disks_is_inspected_as_one() {
+    let [root, ..] = debian_partitions();
+    let disk = GuestDisk::new(&[root]);
+    let data = GuestDisk::new(&[Partition::of("\n--- /file\ndata\n")]);
+    let mut command = Command::new(program("guestinspect"));
+    command.arg("--json").arg("-a").arg(disk.path()).arg("-a").arg(data.path());
+    let guests: Value = serde_json::from_str(&succeed(&mut command)).unwrap();
+    assert_eq!(guests.as_array().map(Vec::len), Some(1), "{guests}");
+    assert_eq!(guests[0]["image"], disk.path().to_str().unwrap());
+    let mounts = &guests[0]["operating_systems"][0]["mounts"];
+    let data = serde_json::json!({ "device": "/dev/sdb1", "mountpoint": "/data" });
+    assert!(mounts.as_array().unwrap().contains(&data), "{mounts}");
+}
+
 /// Unmounts at the end of a test.
 struct Cleanup<'a>(&'a Path);
 

@@ -1,9 +1,12 @@
 //! Libvirt's domains, by its own test driver.
 
 use std::fs;
+use std::process::Command;
 
+use guestfs_tests::command::{run, succeed};
 use guestfs_tests::compare::{Fidelity, assert_same_tree};
 use guestfs_tests::mounted::Mounted;
+use guestfs_tests::programs::program;
 
 use super::{assert_fails, sample};
 
@@ -26,6 +29,15 @@ fn the_disks_of_a_domain_are_mounted_while_it_runs_and_not_written_to() {
         assert_same_tree(sample.tree.path(), &mounted.path(), Fidelity::Everything);
         mounted.unmount();
     }
+    let inspect = |domain: &str| {
+        let mut command = Command::new(program("guestinspect"));
+        command.args(["-c", &connect, "-d", domain]);
+        command
+    };
+    let printed = succeed(&mut inspect("guest"));
+    assert!(printed.contains("\nguest  -"), "{printed}");
+    let outcome = run(&mut inspect("other"));
+    assert!(outcome.code() == 1 && outcome.stderr.contains("-d other: libvirt"), "{outcome:?}");
     assert_fails(&["-c", &connect, "-d", "guest", "--rw"], &["guest", "is running", "--ro"]);
     assert_fails(&["-c", &connect, "-d", "other"], &["-d other", "list --all"]);
 }

@@ -169,3 +169,48 @@ fn guestmount_opens_what_is_encrypted_in_a_volume() {
     assert!(matches!(&inside[..], [only] if only.join("lost+found").is_dir()), "{inside:?}");
     succeed(Command::new(program("guestunmount")).arg(folder.path()));
 }
+
+#[test]
+fn guestinspect_opens_what_it_is_given_the_key_for_and_leaves_out_the_rest() {
+    if !is_installed("cryptsetup") {
+        return skip("cryptsetup is not installed: apt-get install cryptsetup-bin");
+    }
+    let disk = Disk::blank(32);
+    let key_file = disk.beside("key");
+    fs::write(&key_file, "pass phrase").unwrap();
+    format_on_host(&disk, &key_file);
+    let (sda, opened) = (device("/dev/sda"), device("/dev/mapper/a"));
+    let uuid = with_guest(disk.path(), |guest| {
+        guest.luks_open(&sda, &Key::new(b"pass phrase"), "a").expect("luks_open");
+        guest.mkfs("ext4", &opened, &MkfsOptions::default()).expect("mkfs");
+        guest.luks_close(&opened).expect("luks_close");
+        guest.luks_uuid(&sda).expect("luks_uuid")
+    });
+    let second = Disk::blank(1);
+    let inspect = |options: &[&str], images: &[&Path], keys: &str| {
+        let input = disk.beside("input");
+        fs::write(&input, keys).unwrap();
+        let mut command = Command::new(program("guestinspect"));
+        run_with_input(command.arg("--json").args(options).args(images), File::open(input).unwrap())
+    };
+    let by_file = format!("{uuid}:file:{}", key_file.display());
+    for (options, images, keys) in [
+        (&["--key", &by_file][..], &[disk.path(), second.path()][..], ""),
+        (&["--keys-from-stdin"], &[second.path(), disk.path()], "pass phrase\n"),
+    ] {
+        let outcome = inspect(options, images, keys);
+        assert_eq!(outcome.code(), 0, "{outcome:?}");
+        assert!(outcome.stdout.contains(&format!("/dev/mapper/luks-{uuid}")), "{outcome:?}");
+    }
+    let outcome = inspect(&[], &[disk.path(), second.path()], "");
+    let line = format!(
+        "guestinspect: {}: warning: /dev/sda (LUKS, UUID {uuid}) is left out, as no key was given for it; give one \
+         with: --key {uuid}:file:PATH",
+        disk.path().display()
+    );
+    assert!(outcome.code() == 0 && outcome.stderr.contains(&line), "{outcome:?}");
+    let outcome = inspect(&["--key", "all:key:wrong"], &[disk.path()], "");
+    assert!(outcome.code() == 1 && outcome.stderr.contains("/dev/sda (LUKS)"), "{outcome:?}");
+    let outcome = inspect(&["--keys-from-stdin", "-P", "2"], &[disk.path(), second.path()], "");
+    assert!(outcome.code() == 1 && outcome.stderr.contains("leave out -P"), "{outcome:?}");
+}

@@ -16,7 +16,7 @@ use guestfs::api::values::{DeviceName, Key};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use crate::keys::{KeyRequest, Opens};
+use crate::keys::{Asking, Opens};
 use crate::report::say;
 use crate::request::Access;
 
@@ -33,19 +33,14 @@ const VOLUME_SECTORS: [usize; 4] = [0, 512, 1024, 1536];
 /// How much of a device is looked at for that.
 const LOOKED_AT_BYTES: i32 = 2048;
 
-/// The keys that are known, which another appliance needs again.
+/// Opens the encrypted devices of one guest, with the keys that are known, which another appliance needs again.
 pub struct Unlocker {
+    /// Who says so when something stays closed: the program, and the guest where there are several.
+    who: String,
     known: Mutex<Vec<(Opens, Key)>>,
     asking: Asking,
     /// Whether keys were given, so that encrypted devices are to be expected.
     has_keys: bool,
-}
-
-/// Where a key that was not given comes from.
-#[derive(Debug, Clone, Copy)]
-enum Asking {
-    StandardInput,
-    Terminal { is_typing_shown: bool },
 }
 
 /// What is on a device.
@@ -67,19 +62,10 @@ struct Encrypted {
 }
 
 impl Unlocker {
-    /// Reads the keys that were given.
-    ///
-    /// # Errors
-    /// Fails when the file of one cannot be read.
-    pub fn new(request: &KeyRequest) -> anyhow::Result<Unlocker> {
-        let known = request.given.iter().map(|given| Ok((given.opens.clone(), given.load()?)));
-        let known = Mutex::new(known.collect::<anyhow::Result<_>>()?);
-        let asking = match request.are_on_stdin {
-            true => Asking::StandardInput,
-            false => Asking::Terminal { is_typing_shown: request.is_typing_shown },
-        };
-        let has_keys = !request.given.is_empty() || request.are_on_stdin;
-        Ok(Unlocker { known, asking, has_keys })
+    /// Has keys for devices, and others from where they are asked for. Messages begin with `who`.
+    pub fn new(who: impl Into<String>, known: Vec<(Opens, Key)>, asking: Asking) -> Unlocker {
+        let has_keys = !known.is_empty() || asking == Asking::StandardInput;
+        Unlocker { who: who.into(), known: Mutex::new(known), asking, has_keys }
     }
 
     /// Says whether keys were given.
@@ -147,6 +133,14 @@ impl Unlocker {
             Asking::Terminal { is_typing_shown } => {
                 return self.ask(handle, encrypted, access, is_typing_shown);
             }
+            Asking::Nobody => {
+                let (who, described) = (&self.who, encrypted.described());
+                let id = encrypted.uuid.clone().unwrap_or_else(|| encrypted.device.to_string());
+                say(format_args!(
+                    "{who}: warning: {described} is left out, as no key was given for it; give one with: --key {id}:file:PATH"
+                ));
+                return Ok(false);
+            }
         }
         Ok(true)
     }
@@ -162,9 +156,9 @@ impl Unlocker {
         let described = encrypted.described();
         for left in (0..TRIES).rev() {
             let Ok(key) = ask_terminal(&format!("Passphrase for {described}: "), is_typing_shown) else {
-                let device = &encrypted.device;
+                let (who, device) = (&self.who, &encrypted.device);
                 say(format_args!(
-                    "guestmount: warning: {described} is left out, as no key was given and there is no terminal to ask at; give one with: --key {device}:file:PATH"
+                    "{who}: warning: {described} is left out, as no key was given and there is no terminal to ask at; give one with: --key {device}:file:PATH"
                 ));
                 return Ok(false);
             };
@@ -174,7 +168,8 @@ impl Unlocker {
             }
             if left > 0 {
                 let tries = if left == 1 { "try" } else { "tries" };
-                say(format_args!("guestmount: {described}: this does not open it; {left} {tries} left"));
+                let who = &self.who;
+                say(format_args!("{who}: {described}: this does not open it; {left} {tries} left"));
             }
         }
         bail!("{described}: none of {TRIES} passphrases opens it")
