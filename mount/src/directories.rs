@@ -3,6 +3,7 @@
 //! The guest is asked when the first part is needed: for a directory the kernel has in its own cache it never is.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use errno_map::Errno;
 use guestfs_api::records::{DirectoryEntry, NodeRecord};
@@ -34,6 +35,18 @@ struct Listing {
     is_at_end: bool,
     /// The count of changes when `entries` were asked for.
     changes: u64,
+}
+
+/// Part of a directory, on its way to the kernel.
+pub struct Part {
+    directory: Arc<OpenDirectory>,
+    /// Where the kernel continues.
+    offset: u64,
+    /// The place in the directory that `entries` continues.
+    place: u64,
+    entries: VecDeque<DirectoryEntry>,
+    /// Whether nothing comes after `entries`.
+    is_at_end: bool,
 }
 
 /// One name on its way to the kernel.
@@ -77,61 +90,52 @@ impl<N: GuestNodes> Files<N> {
         Ok(self.directories.insert(OpenDirectory { number, node, listing: Mutex::default() }))
     }
 
-    /// Lists names from `offset` on (0 is the beginning), until `take` answers that it is full and could not take the
-    /// last one, or the directory ends.
-    pub fn list(
-        &self,
-        handle: HandleNumber,
-        offset: u64,
-        mut take: impl FnMut(Listed<'_>) -> bool,
-    ) -> Result<(), Errno> {
+    /// Gets what comes at `offset` (0 is the beginning) from the guest, unless it came before with something else.
+    pub fn part(&self, handle: HandleNumber, offset: u64) -> Result<Part, Errno> {
         let directory = self.directories.get(handle)?;
-        let number = directory.number;
+        let mut listing = directory.listing.lock();
+        let changes = self.changes();
+        let place = match offset {
+            BEHIND_SELF | BEHIND_PARENT => 0,
+            place => place,
+        };
+        if offset == 0 || !listing.is_at(place, changes) {
+            listing.restart(place);
+        }
+        listing.changes = changes;
+        if listing.entries.is_empty() && !listing.is_at_end {
+            self.fetch(&directory.node, &mut listing)?;
+        }
+        let (entries, is_at_end) =
+            (std::mem::take(&mut listing.entries), std::mem::take(&mut listing.is_at_end));
+        drop(listing);
+        Ok(Part { directory, offset, place, entries, is_at_end })
+    }
+
+    /// Lists the names of a part, until `take` answers that it is full and could not take the last one. Does not ask the
+    /// guest. No names at all mean that the directory ends.
+    pub fn list(&self, mut part: Part, mut take: impl FnMut(Listed<'_>) -> bool) {
+        let number = part.directory.number;
         let parent = self.inodes.parent(number).unwrap_or(number);
         let relatives: [(&[u8], u64, InodeNumber); 2] =
             [(b".", BEHIND_SELF, number), (b"..", BEHIND_PARENT, parent)];
-        let relatives = match offset {
+        let relatives = match part.offset {
             0 => &relatives[..],
             BEHIND_SELF => &relatives[1..],
             _ => &[],
         };
-        for (name, offset, number) in relatives.iter().copied() {
-            if take(Listed { name, offset, what: What::Relative(number) }) {
-                return Ok(());
+        let is_full = relatives.iter().any(|(name, offset, number)| {
+            take(Listed { name, offset: *offset, what: What::Relative(*number) })
+        });
+        let begin = part.place;
+        while let Some(entry) = part.entries.front().filter(|_| !is_full) {
+            if self.give(entry, number, &mut take) {
+                break;
             }
+            part.place = entry.cookie;
+            part.entries.pop_front();
         }
-        let mut listing = directory.listing.lock();
-        let changes = self.changes();
-        match offset {
-            0 => listing.restart(0),
-            BEHIND_SELF | BEHIND_PARENT if listing.is_at(0, changes) => {}
-            BEHIND_SELF | BEHIND_PARENT => listing.restart(0),
-            place if listing.is_at(place, changes) => {}
-            place => listing.restart(place),
-        }
-        listing.changes = changes;
-        let mut has_given = !relatives.is_empty();
-        loop {
-            if listing.entries.is_empty() {
-                if listing.is_at_end {
-                    return Ok(());
-                }
-                match self.fetch(&directory.node, &mut listing) {
-                    Ok(()) => {}
-                    // What was given before counts; the next call meets the error again.
-                    Err(_) if has_given => return Ok(()),
-                    Err(errno) => return Err(errno),
-                }
-            }
-            while let Some(entry) = listing.entries.front() {
-                if self.give(entry, number, &mut take) {
-                    return Ok(());
-                }
-                has_given = true;
-                listing.place = entry.cookie;
-                listing.entries.pop_front();
-            }
-        }
+        part.directory.listing.lock().put_back(begin, part.place, part.entries, part.is_at_end);
     }
 
     /// Brings a directory to the disk.
@@ -208,5 +212,12 @@ impl Listing {
         self.entries.clear();
         self.place = place;
         self.is_at_end = false;
+    }
+
+    /// Keeps what the kernel did not take of a part that began at `begin`, unless somebody has continued elsewhere.
+    fn put_back(&mut self, begin: u64, place: u64, entries: VecDeque<DirectoryEntry>, is_at_end: bool) {
+        if self.place == begin && self.entries.is_empty() {
+            (self.place, self.entries, self.is_at_end) = (place, entries, is_at_end);
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Carries the kernel's FUSE requests to [`Files`] and the answers back.
 //!
 //! The only place that replies: every request is answered once, also when answering it panics. Says how long the
-//! kernel may keep what it is told.
+//! kernel may keep what it is told. What changes nothing is kept in `callers.rs` while the guest is asked, so that nobody
+//! who was killed waits; what was taken for the kernel and it does not get then is given back.
 
+mod callers;
 mod read_around;
 mod session;
 mod wakefulness;
@@ -31,6 +33,7 @@ use crate::files::{Files, Found, GuestNodes};
 use crate::inodes::{InodeNumber, Remembered};
 use crate::open_files::HandleNumber;
 
+use self::callers::Callers;
 use self::read_around::ReadAround;
 pub use self::session::{Serving, Settings};
 use self::wakefulness::Wakefulness;
@@ -48,10 +51,11 @@ struct Adapter<N: GuestNodes> {
     settings: Settings,
     read_around: ReadAround,
     wakefulness: Wakefulness,
+    callers: Callers,
 }
 
 impl<N: GuestNodes> Adapter<N> {
-    /// Does the work of one request: shows it when traced, and turns a panic into EIO.
+    /// Does the work of one request, and shows it when traced.
     fn answer<T>(
         &self,
         operation: fmt::Arguments<'_>,
@@ -59,10 +63,7 @@ impl<N: GuestNodes> Adapter<N> {
     ) -> Result<T, fuser::Errno> {
         self.wakefulness.note_request();
         let start = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| work(&self.files))).unwrap_or_else(|_| {
-            log::error!("{operation}: a bug of guestmount; the operation fails");
-            Err(Errno::EIO)
-        });
+        let result = guarded(operation, || work(&self.files)).and_then(|result| result);
         let error = result.as_ref().err();
         log::info!(
             target: TRACE_TARGET,
@@ -76,6 +77,15 @@ impl<N: GuestNodes> Adapter<N> {
             Errno::ENOSYS => fuser::Errno::from_i32(Errno::ENOTSUP.number()),
             errno => fuser::Errno::from_i32(errno.number()),
         })
+    }
+
+    /// Does the rest of the work of a request, which does not ask the guest.
+    fn unfailing<T>(
+        &self,
+        operation: fmt::Arguments<'_>,
+        work: impl FnOnce(&Files<N>) -> T,
+    ) -> Result<T, fuser::Errno> {
+        guarded(operation, || work(&self.files)).map_err(|errno| fuser::Errno::from_i32(errno.number()))
     }
 
     fn reply_entry(&self, result: Result<Found, fuser::Errno>, reply: ReplyEntry) {
@@ -164,13 +174,20 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let asked = self.callers.note(request, reply);
         let result = self.answer(format_args!("lookup {parent} {name:?}"), |files| {
             match files.lookup(number(parent), name) {
                 Err(Errno::ENOENT) if !self.settings.absence_lifetime.is_zero() => Ok(None),
                 result => result.map(Some),
             }
         });
+        let Some(reply) = asked.into_reply() else {
+            if let Ok(Some(found)) = result {
+                self.files.forget([(found.inode.number, 1)].into_iter());
+            }
+            return;
+        };
         match result.transpose() {
             Some(result) => self.reply_entry(result, reply),
             // A number of 0 tells the kernel that it may keep the absence.
@@ -189,8 +206,10 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         });
     }
 
-    fn getattr(&self, _request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, inode: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        let asked = self.callers.note(request, reply);
         let result = self.answer(format_args!("getattr {inode}"), |files| files.attributes(number(inode)));
+        let Some(reply) = asked.into_reply() else { return };
         self.reply_attributes(number(inode), result, reply);
     }
 
@@ -227,10 +246,12 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         self.reply_attributes(number(inode), result, reply);
     }
 
-    fn readlink(&self, _request: &Request, inode: INodeNo, reply: ReplyData) {
+    fn readlink(&self, request: &Request, inode: INodeNo, reply: ReplyData) {
+        let asked = self.callers.note(request, reply);
         let result = self.answer(format_args!("readlink {inode}"), |files| {
             self.settings.links.shown(files.read_link(number(inode))?)
         });
+        let Some(reply) = asked.into_reply() else { return };
         match result {
             Ok(target) => reply.data(&target),
             Err(errno) => reply.error(errno),
@@ -316,15 +337,22 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         self.reply_entry(result, reply);
     }
 
-    fn open(&self, _request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         if self.is_opening_needless() {
             // The kernel opens all files by itself from now on, keeps what it has read of them, and does not tell when
             // they are closed.
             return reply.error(fuser::Errno::ENOSYS);
         }
-        match self
-            .answer(format_args!("open {inode} {:#x}", flags.0), |files| files.open(number(inode), flags.0))
-        {
+        let asked = self.callers.note(request, reply);
+        let operation = format_args!("open {inode} {:#x}", flags.0);
+        let result = self.answer(operation, |files| files.open(number(inode), flags.0));
+        let Some(reply) = asked.into_reply() else {
+            if let Ok(Err(errno)) = result.map(|handle| self.files.release(handle)) {
+                log::debug!("{operation}: close it again: {errno}");
+            }
+            return;
+        };
+        match result {
             Ok(handle) => reply.opened(FileHandle(handle.0), self.open_flags()),
             Err(errno) => reply.error(errno),
         }
@@ -358,7 +386,7 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -367,12 +395,14 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let asked = self.callers.note(request, reply);
         let result = self.answer(format_args!("read {inode} {handle} {size} at {offset}"), |files| {
             files.read(number(inode), handle_number(handle), offset, size)
         });
         if self.is_opening_needless() {
             self.read_around.note(number(inode), offset, size);
         }
+        let Some(reply) = asked.into_reply() else { return };
         match result {
             Ok(data) => reply.data(&data),
             Err(errno) => reply.error(errno),
@@ -434,15 +464,17 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
 
     fn fsync(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         is_data_only: bool,
         reply: ReplyEmpty,
     ) {
+        let asked = self.callers.note(request, reply);
         let result = self.answer(format_args!("fsync {inode} {handle}"), |files| {
             files.sync(handle_number(handle), is_data_only)
         });
+        let Some(reply) = asked.into_reply() else { return };
         reply_empty(result, reply);
     }
 
@@ -463,28 +495,33 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
 
     fn readdir(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectory,
+        reply: ReplyDirectory,
     ) {
-        let result = self.answer(format_args!("readdir {inode} {handle} at {offset}"), |files| {
-            let mut taken = Vec::new();
-            files.list(handle_number(handle), offset, |listed| {
-                let attributes = self.listed_attributes(&listed);
-                let name = bytes_of(&listed);
-                let is_full = reply.add(attributes.ino, listed.offset, attributes.kind, name);
-                if let (What::Node(found), false) = (&listed.what, is_full) {
-                    taken.push((found.inode.number, 1));
-                }
-                is_full
-            })?;
-            // Without attributes the kernel has looked nothing up.
-            files.forget(taken.into_iter());
-            Ok(())
+        let asked = self.callers.note(request, reply);
+        let operation = format_args!("readdir {inode} {handle} at {offset}");
+        let part = self.answer(operation, |files| files.part(handle_number(handle), offset));
+        let Some(mut reply) = asked.into_reply() else { return };
+        let listed = part.and_then(|part| {
+            self.unfailing(operation, |files| {
+                let mut taken = Vec::new();
+                files.list(part, |listed| {
+                    let attributes = self.listed_attributes(&listed);
+                    let name = bytes_of(&listed);
+                    let is_full = reply.add(attributes.ino, listed.offset, attributes.kind, name);
+                    if let (What::Node(found), false) = (&listed.what, is_full) {
+                        taken.push((found.inode.number, 1));
+                    }
+                    is_full
+                });
+                // Without attributes the kernel has looked nothing up.
+                files.forget(taken.into_iter());
+            })
         });
-        match result {
+        match listed {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         }
@@ -492,26 +529,32 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
         let lifetime = self.settings.entry_lifetime.min(self.settings.attribute_lifetime);
-        let result = self.answer(format_args!("readdirplus {inode} {handle} at {offset}"), |files| {
-            files.list(handle_number(handle), offset, |listed| {
-                let attributes = self.listed_attributes(&listed);
-                let (lifetime, generation) = match &listed.what {
-                    What::Node(found) => (lifetime, found.inode.generation),
-                    // The kernel asks again when somebody wants more than the name.
-                    What::Relative(_) | What::Unreadable => (Duration::ZERO, 0),
-                };
-                let name = bytes_of(&listed);
-                reply.add(attributes.ino, listed.offset, name, &lifetime, &attributes, Generation(generation))
+        let asked = self.callers.note(request, reply);
+        let operation = format_args!("readdirplus {inode} {handle} at {offset}");
+        let part = self.answer(operation, |files| files.part(handle_number(handle), offset));
+        let Some(mut reply) = asked.into_reply() else { return };
+        let listed = part.and_then(|part| {
+            self.unfailing(operation, |files| {
+                files.list(part, |listed| {
+                    let attributes = self.listed_attributes(&listed);
+                    let (lifetime, generation) = match &listed.what {
+                        What::Node(found) => (lifetime, found.inode.generation),
+                        // The kernel asks again when somebody wants more than the name.
+                        What::Relative(_) | What::Unreadable => (Duration::ZERO, 0),
+                    };
+                    let (name, generation) = (bytes_of(&listed), Generation(generation));
+                    reply.add(attributes.ino, listed.offset, name, &lifetime, &attributes, generation)
+                });
             })
         });
-        match result {
+        match listed {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
         }
@@ -533,20 +576,25 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
 
     fn fsyncdir(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         is_data_only: bool,
         reply: ReplyEmpty,
     ) {
+        let asked = self.callers.note(request, reply);
         let result = self.answer(format_args!("fsyncdir {inode} {handle}"), |files| {
             files.sync_directory(handle_number(handle), is_data_only)
         });
+        let Some(reply) = asked.into_reply() else { return };
         reply_empty(result, reply);
     }
 
-    fn statfs(&self, _request: &Request, inode: INodeNo, reply: ReplyStatfs) {
-        match self.answer(format_args!("statfs {inode}"), |files| files.filesystem(number(inode))) {
+    fn statfs(&self, request: &Request, inode: INodeNo, reply: ReplyStatfs) {
+        let asked = self.callers.note(request, reply);
+        let result = self.answer(format_args!("statfs {inode}"), |files| files.filesystem(number(inode)));
+        let Some(reply) = asked.into_reply() else { return };
+        match result {
             Ok(sizes) => {
                 let sizes = filesystem_sizes(&sizes);
                 let ([all, free, available], [inodes, inodes_free]) = (sizes.blocks, sizes.inodes);
@@ -582,7 +630,8 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         reply_empty(result, reply);
     }
 
-    fn getxattr(&self, _request: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, request: &Request, inode: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let asked = self.callers.note(request, reply);
         let result = self.answer(format_args!("getxattr {inode} {name:?}"), |files| {
             match files.xattr(number(inode), name) {
                 // Taken for an answer to whether somebody has permission, the guest's errno would refuse it.
@@ -590,11 +639,14 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
                 result => result,
             }
         });
+        let Some(reply) = asked.into_reply() else { return };
         reply_xattr(result, size, reply);
     }
 
-    fn listxattr(&self, _request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, request: &Request, inode: INodeNo, size: u32, reply: ReplyXattr) {
+        let asked = self.callers.note(request, reply);
         let result = self.answer(format_args!("listxattr {inode}"), |files| files.xattr_names(number(inode)));
+        let Some(reply) = asked.into_reply() else { return };
         reply_xattr(result, size, reply);
     }
 
@@ -605,10 +657,12 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
         reply_empty(result, reply);
     }
 
-    fn access(&self, _request: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+    fn access(&self, request: &Request, inode: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        let asked = self.callers.note(request, reply);
         let result = self.answer(format_args!("access {inode} {mask}"), |files| {
             files.check_access(number(inode), mask.bits())
         });
+        let Some(reply) = asked.into_reply() else { return };
         reply_empty(result, reply);
     }
 
@@ -660,16 +714,18 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
 
     fn lseek(
         &self,
-        _request: &Request,
+        request: &Request,
         inode: INodeNo,
         handle: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
+        let asked = self.callers.note(request, reply);
         let result = self.answer(format_args!("lseek {inode} {handle} {offset} {whence}"), |files| {
             files.seek(number(inode), handle_number(handle), offset, whence)
         });
+        let Some(reply) = asked.into_reply() else { return };
         match result {
             Ok(offset) => reply.offset(offset),
             Err(errno) => reply.error(errno),
@@ -717,6 +773,14 @@ impl<N: GuestNodes> Adapter<N> {
             What::Node(found) => self.shown(found).unwrap_or_else(|_| unreadable()),
         }
     }
+}
+
+/// Does a part of the work of a request, and turns a panic into EIO.
+fn guarded<T>(operation: fmt::Arguments<'_>, work: impl FnOnce() -> T) -> Result<T, Errno> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|_| {
+        log::error!("{operation}: a bug of guestmount; the operation fails");
+        Errno::EIO
+    })
 }
 
 fn bytes_of<'a>(listed: &Listed<'a>) -> &'a OsStr {

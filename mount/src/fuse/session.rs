@@ -9,6 +9,7 @@ use std::time::Duration;
 use fuser::{Config, Session, SessionACL};
 
 use super::Adapter;
+use super::callers::Callers;
 use super::read_around::ReadAround;
 use super::wakefulness::Wakefulness;
 use crate::attributes::Presentation;
@@ -74,14 +75,18 @@ impl Serving {
         let files = Arc::new(files);
         let (read_around, wanted_parts) = ReadAround::new();
         let wakefulness = Wakefulness::new(settings.polls_when_busy);
-        let adapter = Adapter { files: Arc::clone(&files), settings, read_around, wakefulness };
+        let (callers, watching) = Callers::watch()?;
+        let adapter = Adapter { files: Arc::clone(&files), settings, read_around, wakefulness, callers };
         let session = Session::from_fd(adapter, connection, acl, config)?;
         let read_around = wanted_parts.serve(files, session.notifier())?;
         let thread = thread::Builder::new().name("fuse".to_owned()).spawn(move || {
             let result = session.run();
-            // The adapter is gone, so this ends now.
+            // The adapter is gone, so these end now.
             if read_around.join().is_err() {
                 log::error!("reading around: a bug of guestmount; the mount was only slower for it");
+            }
+            if watching.join().is_err() {
+                log::error!("looking after callers: a bug of guestmount; those killed may have waited");
             }
             let result = match result {
                 // A request that was on its way when the mount ended.

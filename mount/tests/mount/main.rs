@@ -5,6 +5,7 @@ mod caching;
 mod content;
 mod faults;
 mod hostile;
+mod killed;
 mod mounts;
 mod names;
 mod processes;

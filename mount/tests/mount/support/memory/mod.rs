@@ -1,7 +1,7 @@
 //! A guest in memory: the test double behind real mounts.
 //!
 //! Keeps to what Linux filesystems do where tests look: link counts, open files without a name, holes in units of a
-//! block, flags. It can be told to fail, and counts what it is asked.
+//! block, flags. It can be told to fail or to stall, and counts what it is asked.
 
 mod state;
 
@@ -17,13 +17,16 @@ use guestfs_api::records::{
 };
 use guestfs_api::values::{ByteString, FileName};
 use guestfs_api::{Failure, Procedures};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use self::state::{BLOCK, Content, ROOT, State, empty_file, fail, now};
 
 /// A guest in memory; clones are the same guest.
 #[derive(Clone, Default)]
 pub struct Memory(Arc<Shared>);
+
+/// Says whether a procedure is concerned.
+type Concerns = fn(&str) -> bool;
 
 #[derive(Default)]
 struct Shared {
@@ -32,6 +35,9 @@ struct Shared {
     calls: Mutex<BTreeMap<&'static str, u64>>,
     /// Answers everything with EIO, as a dead connection does.
     is_dead: AtomicBool,
+    /// Says to which procedures there is no answer; `went_on` tells when that ends.
+    stalled: Mutex<Option<Concerns>>,
+    went_on: Condvar,
     /// Makes names beginning with `unreadable` come without attributes.
     forgotten: AtomicU64,
 }
@@ -45,6 +51,17 @@ impl Memory {
     /// Makes every further call fail with EIO.
     pub fn die(&self) {
         self.0.is_dead.store(true, Ordering::SeqCst);
+    }
+
+    /// Leaves further calls of some procedures without an answer, until it [goes on](Memory::go_on).
+    pub fn stall(&self, concerns: Concerns) {
+        *self.0.stalled.lock() = Some(concerns);
+    }
+
+    /// Answers again.
+    pub fn go_on(&self) {
+        *self.0.stalled.lock() = None;
+        self.0.went_on.notify_all();
     }
 
     /// Returns how many nodes were given up.
@@ -64,6 +81,11 @@ impl Memory {
 
     fn enter(&self, procedure: &'static str) -> Result<parking_lot::MutexGuard<'_, State>, Failure> {
         *self.0.calls.lock().entry(procedure).or_default() += 1;
+        let mut stalled = self.0.stalled.lock();
+        self.0
+            .went_on
+            .wait_while(&mut stalled, |stalled| stalled.is_some_and(|concerns| concerns(procedure)));
+        drop(stalled);
         if self.0.is_dead.load(Ordering::SeqCst) {
             return Err(Failure::errno(Errno::EIO, procedure));
         }
