@@ -211,6 +211,12 @@ impl Handle {
         }
     }
 
+    /// Ends later calls at `deadline`, whatever the daemon does meanwhile; `None` leaves them the time that they need.
+    pub fn set_deadline(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.running("limit calls")?.connection.set_deadline(deadline);
+        Ok(())
+    }
+
     /// Gives a view of how the appliance ends, for a report when it has ended though nobody asked it to.
     pub fn last_words(&self) -> Result<LastWords, Error> {
         Ok(self.running("watch the appliance")?.vm.last_words())

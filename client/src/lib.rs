@@ -33,7 +33,7 @@ pub use guestfs_api as api;
 pub use guestfs_appliance as appliance;
 pub use handle::{Handle, State};
 pub use nodes_connection::{CALL_TIME_MAX, CALLS_WAITING_MAX, NodesConnection};
-pub use recovery::{RecoveringNodes, Restart, Started};
+pub use recovery::{RecoveringNodes, Restart, Restarted, Started};
 pub use room::{ROOM_BYTES_MIN, RoomNodes};
 pub use settings::{Settings, VCPUS_MAX};
 pub use window::{SLOT_BYTES, SLOTS_MAX, Slot, Window};

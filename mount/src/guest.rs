@@ -7,7 +7,7 @@ mod filesystems;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use guestfs::api::Remote;
@@ -16,8 +16,8 @@ use guestfs::appliance::LAUNCH_STEPS;
 use guestfs::appliance::vm::{Drive, Format, LastWords, Location};
 use guestfs::direct::disks::Disks;
 use guestfs::{
-    Event, EventHandler, Handle, NodesConnection, RecoveringNodes, RoomNodes, Settings, Started, Window,
-    WindowNodes,
+    CALL_TIME_MAX, Event, EventHandler, Handle, NodesConnection, RecoveringNodes, Restarted, RoomNodes,
+    Settings, Started, Window, WindowNodes,
 };
 use parking_lot::Mutex;
 
@@ -33,6 +33,9 @@ pub type ApplianceNodes = WindowNodes<Remote<Arc<NodesConnection>>>;
 
 /// How long to wait for the end of an appliance whose ports have closed, to say how it ended.
 const END_TIME_MAX: Duration = Duration::from_millis(500);
+
+/// How long mounting may take in an appliance that takes the place of another: as long as a call of those who wait for it.
+const MOUNT_AGAIN_TIME_MAX: Duration = CALL_TIME_MAX;
 
 /// How many of the console's last lines are told when the appliance has ended.
 const CONSOLE_LINES: usize = 4;
@@ -95,6 +98,8 @@ impl Guest {
         }
         handle.launch()?;
         *last_words.lock() = Some(handle.last_words()?);
+        let is_first = self.mounted.get().is_none();
+        handle.set_deadline((!is_first).then(|| Instant::now() + MOUNT_AGAIN_TIME_MAX))?;
         if self.request.discovery != Discovery::None || self.unlocker.has_keys() {
             self.unlocker.unlock(&handle, self.request.access)?;
         }
@@ -106,6 +111,7 @@ impl Guest {
                 let _ = self.mounted.set(mounted);
             }
         }
+        handle.set_deadline(None)?;
         log::debug!(target: LAUNCH_STEPS, "the guest's file systems are mounted");
         Ok(handle)
     }
@@ -164,11 +170,11 @@ impl Guest {
         }
     }
 
-    /// Starts an appliance in the place of one that has died; `None` when that fails, or the mount is about to end.
-    fn restart(&self) -> Option<Started<ApplianceNodes>> {
+    /// Starts an appliance in the place of one that has died, unless the mount is about to end.
+    fn restart(&self) -> Restarted<ApplianceNodes> {
         let mut place = self.handle.lock();
         if self.is_closing.load(Ordering::SeqCst) {
-            return None;
+            return Restarted::Ending;
         }
         // It may still run and only be silent: dropped, it is ended.
         drop(place.take());
@@ -177,7 +183,7 @@ impl Guest {
             Ok((started, handle)) => {
                 *place = Some(handle);
                 self.loss.lock().take();
-                Some(started)
+                Restarted::Started(started)
             }
             Err(error) => {
                 let end =
@@ -189,7 +195,7 @@ impl Guest {
                         system_log::note(Severity::Error, &end);
                     }
                 }
-                None
+                Restarted::Failed
             }
         }
     }

@@ -18,6 +18,8 @@ use crate::report::say;
 pub enum Event {
     /// The kernel has ended the connection: the filesystem was unmounted.
     Unmounted,
+    /// It has ended while requests still wait for the guest.
+    Stranded,
     /// Somebody asks the program to end.
     Interrupted,
 }

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use guestfs::api::AsErrno;
@@ -51,6 +51,9 @@ pub struct HostMount<'a> {
 /// How long an idle mount may take to end after it was unmounted.
 const END_DEADLINE: Duration = Duration::from_secs(10);
 
+/// How long the last requests may take when the mount is gone: nobody gets their answers any more.
+const LAST_REQUESTS_DEADLINE: Duration = Duration::from_secs(2);
+
 /// Mounts, tells everybody that the mount is usable, serves it to its end, and closes the image by `close`.
 pub fn serve<N: GuestNodes>(
     nodes: N,
@@ -65,15 +68,17 @@ pub fn serve<N: GuestNodes>(
     let (sender, events) = mpsc::channel();
     interrupts.send_to(sender.clone());
     let (connection, mount) = mountpoint::mount(host.mountpoint, host.options, host.access)?;
+    let strand = sender.clone();
+    // It fails only when nobody waits any more.
+    let when_stranded = move || drop(strand.send(Event::Stranded));
     let when_ended = move |result: &std::io::Result<()>| {
         if let Err(error) = result {
             log::error!("serving the mount: {error}");
         }
-        // It fails only when nobody waits any more.
         let _ = sender.send(Event::Unmounted);
     };
-    let serving =
-        Serving::start(connection, files, host.settings(), when_ended).context("serve the mount")?;
+    let serving = Serving::start(connection, files, host.settings(), when_stranded, when_ended)
+        .context("serve the mount")?;
     mount.raise_read_ahead(host.is_read_directly);
     let presence = Presence::announce(mount.device());
     let mut presence =
@@ -139,6 +144,7 @@ impl HostMount<'_> {
 fn wait_for_end(mount: &Mount, events: &Receiver<Event>, serving: Serving) -> anyhow::Result<()> {
     match events.recv().expect("the thread that serves holds a sender until it has sent") {
         Event::Unmounted => serving.join().context("serve the mount"),
+        Event::Stranded => wait_for_last_requests(events, serving),
         Event::Interrupted => match mount.unmount(Unmount::WhenIdle) {
             Ok(()) => wait_for_idle_end(events, serving),
             Err(UnmountError::Busy(path)) => {
@@ -155,10 +161,24 @@ fn wait_for_idle_end(events: &Receiver<Event>, serving: Serving) -> anyhow::Resu
     loop {
         match events.recv_timeout(END_DEADLINE) {
             Ok(Event::Unmounted) => return serving.join().context("serve the mount"),
+            Ok(Event::Stranded) => return wait_for_last_requests(events, serving),
             Ok(Event::Interrupted) => {}
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 anyhow::bail!("the mount did not end within {} s", END_DEADLINE.as_secs())
             }
         }
     }
+}
+
+/// Waits a little for requests that the guest does not answer. Those that remain end with the guest they were sent to.
+fn wait_for_last_requests(events: &Receiver<Event>, serving: Serving) -> anyhow::Result<()> {
+    let deadline = Instant::now() + LAST_REQUESTS_DEADLINE;
+    while let Ok(event) = events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        match event {
+            Event::Unmounted => return serving.join().context("serve the mount"),
+            Event::Stranded | Event::Interrupted => {}
+        }
+    }
+    log::debug!("the guest leaves its last requests without an answer");
+    Ok(())
 }

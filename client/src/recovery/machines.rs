@@ -21,8 +21,18 @@ pub struct Started<N> {
     pub is_lost: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-/// Starts a VM in the place of one that is lost; `None` when that fails, of which the user has been told.
-pub type Restart<N> = Box<dyn Fn() -> Option<Started<N>> + Send + Sync>;
+/// What came of starting a VM in the place of one that is lost.
+pub enum Restarted<N> {
+    /// It is there.
+    Started(Started<N>),
+    /// It could not be started, of which the user has been told.
+    Failed,
+    /// None is needed any more: the mount is about to end.
+    Ending,
+}
+
+/// Starts a VM in the place of one that is lost.
+pub type Restart<N> = Box<dyn Fn() -> Restarted<N> + Send + Sync>;
 
 /// A VM.
 pub struct Machine<N> {
@@ -108,9 +118,13 @@ impl<N: Nodes> Machines<N> {
         }
         *useless = if lost.has_answered.swap(false, Ordering::Relaxed) { 0 } else { *useless + 1 };
         while *useless < USELESS_MAX {
+            let started = match (self.restart)() {
+                Restarted::Started(started) => Some(started),
+                Restarted::Failed => None,
+                Restarted::Ending => return false,
+            };
             // One that is ended while it starts is followed by another.
-            let started =
-                (self.restart)().and_then(|started| Some((started.nodes.node_root().ok()?, started)));
+            let started = started.and_then(|started| Some((started.nodes.node_root().ok()?, started)));
             let Some((root, started)) = started else {
                 *useless += 1;
                 continue;

@@ -22,7 +22,7 @@ use self::kept::{KeptNodes, Place, Way};
 use self::machines::{Machine, Machines};
 use self::open_files::{Kind, OpenFile, OpenFiles};
 
-pub use self::machines::{Restart, Started};
+pub use self::machines::{Restart, Restarted, Started};
 
 /// Nodes of a VM, or of one that has taken its place. Procedures that change something are asked once and not again.
 pub struct RecoveringNodes<N> {

@@ -125,10 +125,10 @@ fn scene(calls: &'static [u32]) -> Scene {
     let (count, current) = (Arc::clone(&started), Arc::clone(&calls_left));
     let restart = move || {
         let number = count.fetch_add(1, Ordering::SeqCst);
-        let calls = calls.get(usize::try_from(number).unwrap())?;
+        let Some(calls) = calls.get(usize::try_from(number).unwrap()) else { return Restarted::Failed };
         let (started, left) = Vm::start(13 + u8::try_from(number).unwrap() * 2, *calls);
         *current.lock() = left;
-        Some(started)
+        Restarted::Started(started)
     };
     Scene { nodes: RecoveringNodes::new(first, Box::new(restart)), started, calls_left }
 }

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -14,7 +15,8 @@ use fuser::{
     Errno, ReplyAttr, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek,
     ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
-use parking_lot::{Condvar, Mutex};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// How often those that wait are looked at. A request that takes less is never looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -102,11 +104,16 @@ pub struct Asked<R: Refusable> {
 }
 
 impl Callers {
-    /// Starts the thread that looks after them; it ends when the value is dropped.
-    pub fn watch() -> io::Result<(Callers, JoinHandle<()>)> {
+    /// Starts the thread that looks after them; it ends when the value is dropped. When `connection`, the one their requests
+    /// come from, has ended while some still wait, it calls `when_stranded`, once.
+    pub fn watch(
+        connection: OwnedFd,
+        when_stranded: impl FnOnce() + Send + 'static,
+    ) -> io::Result<(Callers, JoinHandle<()>)> {
         let table = Arc::new(Table::default());
         let watched = Arc::clone(&table);
-        let thread = thread::Builder::new().name("callers".to_owned()).spawn(move || watched.look_after())?;
+        let thread = thread::Builder::new().name("callers".to_owned());
+        let thread = thread.spawn(move || watched.look_after(&connection, when_stranded))?;
         Ok((Callers(table), thread))
     }
 
@@ -152,7 +159,8 @@ impl<R: Refusable> Drop for Asked<R> {
 }
 
 impl Table {
-    fn look_after(&self) {
+    fn look_after(&self, connection: &OwnedFd, when_stranded: impl FnOnce()) {
+        let mut when_stranded = Some(when_stranded);
         let mut waiting = self.waiting.lock();
         while !waiting.is_over {
             if waiting.requests.is_empty() {
@@ -164,7 +172,12 @@ impl Table {
             self.changed.wait_for(&mut waiting, LOOK_INTERVAL);
             let patient = |waiter: &&Waiter| waiter.since.elapsed() >= LOOK_INTERVAL;
             let long: Vec<Waiter> = waiting.requests.iter().filter(patient).cloned().collect();
-            parking_lot::MutexGuard::unlocked(&mut waiting, || long.iter().for_each(Waiter::look_at));
+            MutexGuard::unlocked(&mut waiting, || {
+                long.iter().for_each(Waiter::look_at);
+                if !long.is_empty() && has_ended(connection) {
+                    when_stranded.take().into_iter().for_each(|tell| tell());
+                }
+            });
         }
     }
 }
@@ -181,6 +194,12 @@ impl Waiter {
 fn is_dying(thread: u32) -> bool {
     // A thread in another PID namespace has no number here, and one whose process has ended needs no answer.
     thread != 0 && fs::read_to_string(format!("/proc/{thread}/status")).is_ok_and(|status| has_kill(&status))
+}
+
+/// Says whether the kernel has ended a connection: nothing of it is mounted any more.
+fn has_ended(connection: &OwnedFd) -> bool {
+    let mut polled = [PollFd::new(connection.as_fd(), PollFlags::empty())];
+    poll(&mut polled, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Looks for SIGKILL among the pending signals of a thread and of its process, in the text of `/proc/PID/status`.
@@ -204,6 +223,14 @@ mod tests {
         }
     }
 
+    /// Watches on a connection whose other end is given, too.
+    fn watch() -> (Callers, JoinHandle<()>, OwnedFd, Receiver<()>) {
+        let (connection, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let (tell, stranded) = channel();
+        let (callers, thread) = Callers::watch(connection.into(), move || tell.send(()).unwrap()).unwrap();
+        (callers, thread, other.into(), stranded)
+    }
+
     fn asked(callers: &Callers, caller: u32) -> (Asked<Sender<i32>>, Receiver<i32>) {
         let (reply, answers) = channel();
         (callers.note_caller(caller, reply), answers)
@@ -223,12 +250,12 @@ mod tests {
 
     #[test]
     fn who_lives_is_not_answered_however_long_it_waits() {
-        let (callers, thread) = Callers::watch().unwrap();
+        let (callers, thread, _connection, stranded) = watch();
         let (own, answers) = asked(&callers, std::process::id());
         let (unknown, unknown_answers) = asked(&callers, 0);
         assert!(answers.recv_timeout(LOOK_INTERVAL * 3).is_err());
         assert!(own.into_reply().is_some() && unknown.into_reply().is_some());
-        assert!(unknown_answers.try_recv().is_err());
+        assert!(unknown_answers.try_recv().is_err() && stranded.try_recv().is_err());
         assert!(callers.0.waiting.lock().requests.is_empty());
         drop(callers);
         thread.join().unwrap();
@@ -236,11 +263,20 @@ mod tests {
 
     #[test]
     fn a_reply_is_given_once() {
-        let (callers, _thread) = Callers::watch().unwrap();
+        let (callers, _thread, _connection, _stranded) = watch();
         let (asked, answers) = asked(&callers, 0);
         let waiter = callers.0.waiting.lock().requests[0].clone();
         assert!(waiter.reply.let_go() && !waiter.reply.let_go());
         assert_eq!(answers.recv().unwrap(), libc::EINTR);
         assert!(asked.into_reply().is_none());
+    }
+
+    #[test]
+    fn that_the_connection_has_ended_is_told_only_while_a_request_waits() {
+        let (callers, _thread, connection, stranded) = watch();
+        drop(connection);
+        assert!(stranded.recv_timeout(LOOK_INTERVAL * 3).is_err());
+        let (_asked, _answers) = asked(&callers, 0);
+        stranded.recv().unwrap();
     }
 }

@@ -56,11 +56,13 @@ pub struct Serving {
 impl Serving {
     /// Starts to serve the kernel's requests; returns when the mount is usable.
     ///
-    /// `when_ended` is called in a thread of its own when the kernel has ended the connection.
+    /// `when_ended` is called in a thread of its own when the kernel has ended the connection and every request has its
+    /// answer, `when_stranded` before that when some still wait for theirs.
     pub fn start<N: GuestNodes>(
         connection: OwnedFd,
         files: Files<N>,
         settings: Settings,
+        when_stranded: impl FnOnce() + Send + 'static,
         when_ended: impl FnOnce(&io::Result<()>) + Send + 'static,
     ) -> io::Result<Serving> {
         let mut config = Config::default();
@@ -75,7 +77,7 @@ impl Serving {
         let files = Arc::new(files);
         let (read_around, wanted_parts) = ReadAround::new();
         let wakefulness = Wakefulness::new(settings.polls_when_busy);
-        let (callers, watching) = Callers::watch()?;
+        let (callers, watching) = Callers::watch(connection.try_clone()?, when_stranded)?;
         let adapter = Adapter { files: Arc::clone(&files), settings, read_around, wakefulness, callers };
         let session = Session::from_fd(adapter, connection, acl, config)?;
         let read_around = wanted_parts.serve(files, session.notifier())?;

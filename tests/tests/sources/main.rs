@@ -4,6 +4,7 @@
 mod domains;
 mod network_block_devices;
 mod servers;
+mod stalled;
 mod web;
 
 use std::ffi::OsString;

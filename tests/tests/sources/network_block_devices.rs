@@ -9,10 +9,11 @@ use guestfs_tests::mounted::Mounted;
 use super::servers::{Server, free_port};
 use super::{assert_fails, sample};
 
-const PROGRAM: &str = "qemu-nbd";
+/// The server.
+pub const PROGRAM: &str = "qemu-nbd";
 
 /// Serves a raw image to several clients on a port, under the name `export`.
-fn on_port(image: &Path, options: &[&str]) -> Server {
+pub fn on_port(image: &Path, options: &[&str]) -> Server {
     let image = image.to_str().unwrap();
     Server::on_port(PROGRAM, |port| {
         let words =

@@ -62,7 +62,7 @@ impl Mounted {
             polls_when_busy: true,
         };
         let files = Files::new(nodes, access == Access::ReadOnly).unwrap_or_else(|_| panic!("no root"));
-        let serving = Serving::start(connection, files, settings, |_| {}).unwrap();
+        let serving = Serving::start(connection, files, settings, || {}, |_| {}).unwrap();
         Mounted { mount: Some(mount), serving: Some(serving), folder }
     }
 
