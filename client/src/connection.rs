@@ -25,6 +25,10 @@ use crate::events::{Event, EventHandler};
 /// disk under emulation, where no progress is reported.
 pub const SILENCE_MAX: Duration = Duration::from_secs(3600);
 
+/// How long a call without a file may take, however often the daemon tells of progress: an hour more than the daemon gives
+/// the longest of its programs (`WORK_DEADLINE` in `daemon/src/tools.rs`).
+pub const WORK_TIME_MAX: Duration = Duration::from_secs(7 * 3600);
+
 /// Bytes read from the stream at once.
 const READ_BYTES: usize = 256 << 10;
 
@@ -34,6 +38,7 @@ pub struct Connection {
     /// Held for a whole call, its file included: the protocol has one call at a time. Nothing else is locked below it.
     channel: Mutex<Channel>,
     is_cancel_requested: AtomicBool,
+    work_time_max: Duration,
     is_traced: bool,
     events: EventHandler,
 }
@@ -48,12 +53,24 @@ pub(crate) struct Channel {
     silence_max: Duration,
     /// When calls end, whatever the daemon sends meanwhile.
     deadline: Option<Instant>,
+    /// When the present one ends.
+    call_deadline: Option<Instant>,
     is_lost: bool,
 }
 
 impl Connection {
     /// Takes the stream after the daemon's launch word.
     pub fn new(stream: UnixStream, is_traced: bool, events: EventHandler) -> std::io::Result<Connection> {
+        Connection::with_work_time_max(stream, WORK_TIME_MAX, is_traced, events)
+    }
+
+    /// Like [`Connection::new`], with another limit than [`WORK_TIME_MAX`] to how long a call may take.
+    pub fn with_work_time_max(
+        stream: UnixStream,
+        work_time_max: Duration,
+        is_traced: bool,
+        events: EventHandler,
+    ) -> std::io::Result<Connection> {
         stream.set_write_timeout(Some(SILENCE_MAX))?;
         let writer = stream.try_clone()?;
         let incoming = Until { stream, deadline: Instant::now() };
@@ -63,10 +80,11 @@ impl Connection {
             serial_next: SERIAL_FIRST,
             silence_max: SILENCE_MAX,
             deadline: None,
+            call_deadline: None,
             is_lost: false,
         };
         let is_cancel_requested = AtomicBool::new(false);
-        Ok(Connection { channel: Mutex::new(channel), is_cancel_requested, is_traced, events })
+        Ok(Connection { channel: Mutex::new(channel), is_cancel_requested, work_time_max, is_traced, events })
     }
 
     /// Waits for the daemon's launch word on a fresh stream, until `deadline`.
@@ -112,6 +130,11 @@ impl Connection {
         if let FileArgument::In(file) = &request.file {
             header.progress_hint = file.length.unwrap_or(0);
         }
+        channel.call_deadline = match &request.file {
+            FileArgument::None => Some(Instant::now() + self.work_time_max),
+            // How long that takes is a matter of its length, and of whoever takes or gives it.
+            FileArgument::In(_) | FileArgument::Out(_) => None,
+        };
         let mut arguments = request.arguments.into_bytes();
         let mut body = message(&header, &arguments);
         if body.len() > MESSAGE_BYTES_MAX {
@@ -216,10 +239,10 @@ impl Channel {
     pub(crate) fn read_frame(&mut self) -> Result<Frame, ConnectionError> {
         let start = Instant::now();
         let silent = start + self.silence_max;
-        let deadline = self.deadline.map_or(silent, |deadline| deadline.min(silent));
+        let deadline = [self.deadline, self.call_deadline].into_iter().flatten().fold(silent, Instant::min);
         self.reader.get_mut().deadline = deadline;
         // What has come already is read at once, so a daemon that never pauses is stopped here.
-        if self.deadline.is_some_and(|deadline| deadline <= start) {
+        if deadline <= start {
             return Err(ConnectionError::Deadline(0));
         }
         read_frame(&mut self.reader).map_err(|error| silence(error, deadline - start))

@@ -24,7 +24,7 @@ mod window;
 mod window_nodes;
 
 pub use cache::{CACHE_BYTES_MAX, CacheSettings, CachedNodes};
-pub use connection::{Connection, SILENCE_MAX};
+pub use connection::{Connection, SILENCE_MAX, WORK_TIME_MAX};
 pub use contents::Contents;
 pub use direct::DirectNodes;
 pub use error::{ConnectionError, Error};

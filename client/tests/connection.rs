@@ -27,10 +27,14 @@ fn with_daemon_and_events(
     events: EventHandler,
     script: impl FnOnce(Daemon) + Send + 'static,
 ) -> (Connection, JoinHandle<()>) {
+    let (client, thread) = start_daemon(script);
+    (Connection::new(client, false, events).unwrap(), thread)
+}
+
+fn start_daemon(script: impl FnOnce(Daemon) + Send + 'static) -> (UnixStream, JoinHandle<()>) {
     let (client, daemon) = UnixStream::pair().unwrap();
     daemon.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let thread = thread::spawn(move || script(Daemon { stream: daemon }));
-    (Connection::new(client, false, events).unwrap(), thread)
+    (client, thread::spawn(move || script(Daemon { stream: daemon })))
 }
 
 struct Daemon {
@@ -318,7 +322,17 @@ fn waiting_for_the_launch_word_ends_at_the_deadline() {
 }
 
 #[test]
-fn a_call_with_a_deadline_ends_whatever_comes_instead_of_its_reply() {
+fn a_call_ends_at_the_set_deadline_and_at_its_own_whatever_comes_instead_of_its_reply() {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let events = EventHandler::default;
+    let limits: [fn(UnixStream, EventHandler) -> Connection; 2] = [
+        |stream, events| {
+            let connection = Connection::new(stream, false, events).unwrap();
+            connection.set_deadline(Some(Instant::now() + PATIENCE));
+            connection
+        },
+        |stream, events| Connection::with_work_time_max(stream, PATIENCE, false, events).unwrap(),
+    ];
     type Manner = fn(&mut Daemon, &Header);
     let manners: [(&str, Manner); 3] = [
         ("endless progress", |daemon, call| {
@@ -336,12 +350,14 @@ fn a_call_with_a_deadline_ends_whatever_comes_instead_of_its_reply() {
             let _ = daemon.stream.read(&mut [0]);
         }),
     ];
-    for (what, manner) in manners {
-        let (connection, daemon) = with_daemon(move |mut daemon| {
+    for ((what, manner), limited) in
+        manners.into_iter().flat_map(|manner| limits.map(|limit| (manner, limit)))
+    {
+        let (stream, daemon) = start_daemon(move |mut daemon| {
             let (call, _) = daemon.read_call();
             manner(&mut daemon, &call);
         });
-        connection.set_deadline(Some(Instant::now() + Duration::from_millis(200)));
+        let connection = limited(stream, events());
         let error = Remote(&connection).ping_daemon().unwrap_err();
         let is_late = matches!(error, Error::Connection { source: ConnectionError::Deadline(_), .. });
         assert!(is_late, "{what}: {error}");
