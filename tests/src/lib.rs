@@ -18,4 +18,5 @@ pub mod mounted;
 pub mod numbers;
 pub mod programs;
 pub mod remains;
+pub mod rpm;
 pub mod tree;

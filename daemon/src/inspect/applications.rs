@@ -2,12 +2,15 @@
 //!
 //! The file systems of the guest are mounted where they belong: databases lie on /var and links lead across.
 
+use guestfs_api::frame::MESSAGE_BYTES_MAX;
 use guestfs_api::records::Application2;
 use guestfs_api::values::{ByteString, GuestPath, PackageFormat};
+use guestfs_api::xdr::Encode;
 
 use super::guest::{Guest, known};
 
 mod deb;
+mod rpm;
 
 /// The largest database in a single file that is read, in bytes.
 const DATABASE_BYTES_MAX: u64 = 50_000_000;
@@ -18,8 +21,15 @@ const PACMAN_BYTES_MAX: u64 = 8192;
 /// The most applications of one guest.
 const APPLICATIONS_MAX: usize = 50_000;
 
-/// The most bytes that descriptions may take, so that the list fits a message; those of further applications are left out.
+/// The most bytes that descriptions may take, so that they leave room in a message; those of further applications are
+/// left out.
 const DESCRIPTIONS_BYTES_MAX: usize = 1 << 20;
+
+/// The most bytes of a list on the wire: a message without room for what else is in it. Some 20,000 applications fit.
+const LIST_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (256 << 10);
+
+/// The longest description, in bytes.
+const DESCRIPTION_BYTES_MAX: usize = 4096;
 
 /// The longest of any other text, in bytes.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -31,27 +41,45 @@ pub fn list(guest: &Guest, format: PackageFormat) -> Vec<Application2> {
         PackageFormat::Deb => deb::installed(&read("/var/lib/dpkg/status")).take(APPLICATIONS_MAX).collect(),
         PackageFormat::Apk => apk(&read("/lib/apk/db/installed")).take(APPLICATIONS_MAX).collect(),
         PackageFormat::Pacman => pacman(guest),
-        PackageFormat::Ebuild
-        | PackageFormat::Pisi
-        | PackageFormat::Rpm
-        | PackageFormat::Xbps
-        | PackageFormat::Unknown => Vec::new(),
+        PackageFormat::Rpm => rpm::installed(guest),
+        PackageFormat::Ebuild | PackageFormat::Pisi | PackageFormat::Xbps | PackageFormat::Unknown => {
+            Vec::new()
+        }
     };
     applications.sort_by(|one, other| one.app2_name.as_bytes().cmp(other.app2_name.as_bytes()));
-    let mut bytes = 0;
-    for application in &mut applications {
-        bytes += application.app2_description.as_bytes().len();
-        if bytes > DESCRIPTIONS_BYTES_MAX {
+    fit(&mut applications, guest);
+    applications
+}
+
+/// Leaves out what does not fit a message.
+fn fit(applications: &mut Vec<Application2>, guest: &Guest) {
+    let (mut descriptions, mut bytes) = (0, 0);
+    for application in &mut *applications {
+        descriptions += application.app2_description.as_bytes().len();
+        if descriptions > DESCRIPTIONS_BYTES_MAX {
             application.app2_description = ByteString::default();
         }
     }
-    applications
+    let fitting = applications.iter().take_while(|application| {
+        bytes += application.to_xdr().len();
+        bytes <= LIST_BYTES_MAX
+    });
+    let count = fitting.count();
+    if count < applications.len() {
+        guest.note(format!("of {} applications, the first {count} by name are listed", applications.len()));
+        applications.truncate(count);
+    }
 }
 
 /// Makes a text of a field; what no text can be is left out.
 fn text(bytes: &[u8]) -> ByteString {
+    text_of(bytes, TEXT_BYTES_MAX)
+}
+
+/// Makes a text of the first `bytes_max` bytes of a field.
+fn text_of(bytes: &[u8], bytes_max: usize) -> ByteString {
     let bytes = bytes.trim_ascii();
-    ByteString::new(&bytes[..bytes.len().min(TEXT_BYTES_MAX)]).unwrap_or_default()
+    ByteString::new(&bytes[..bytes.len().min(bytes_max)]).unwrap_or_default()
 }
 
 /// A version taken apart: `[EPOCH:]VERSION[-RELEASE]`, where the version may hold dashes and the release none.
@@ -198,6 +226,33 @@ mod tests {
             .collect();
         assert_eq!(texts, ["acl 0:2.3.1-3", "zlib 1:1.3-1"]);
         assert_eq!(list(&guest, PackageFormat::Deb), []);
+    }
+
+    #[test]
+    fn a_list_fits_a_message() {
+        let directory = tempfile::tempdir().unwrap();
+        let status = |number: usize| {
+            format!(
+                "Package: p{number:05}\nStatus: install ok installed\nVersion: 1\nDescription: {}\n {}\n\n",
+                "s".repeat(900),
+                "d".repeat(2000)
+            )
+        };
+        let write = |count| {
+            std::fs::create_dir_all(directory.path().join("var/lib/dpkg")).unwrap();
+            let text: String = (0..count).map(status).collect();
+            std::fs::write(directory.path().join("var/lib/dpkg/status"), text).unwrap();
+            let sysroot = Sysroot::new(directory.path(), true).unwrap();
+            let guest = Guest::new(sysroot, Instant::now() + Duration::from_secs(60));
+            (list(&guest, PackageFormat::Deb), guest.take_notes())
+        };
+        let (found, notes) = write(1000);
+        assert_eq!((found.len(), notes), (1000, vec![]));
+        let described = found.iter().filter(|one| one.app2_description != ByteString::default());
+        assert_eq!(described.count(), DESCRIPTIONS_BYTES_MAX / 2000);
+        let (found, notes) = write(6000);
+        assert!(found.to_xdr().len() <= LIST_BYTES_MAX + 4, "{}", found.len());
+        assert_eq!(notes, [format!("of 6000 applications, the first {} by name are listed", found.len())]);
     }
 
     proptest::proptest! {

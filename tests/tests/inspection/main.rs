@@ -2,5 +2,6 @@
 
 mod images;
 mod registry;
+mod rpm;
 mod stock;
 mod trees;

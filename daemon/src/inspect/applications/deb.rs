@@ -3,10 +3,7 @@
 use guestfs_api::records::Application2;
 use guestfs_api::values::ByteString;
 
-use super::{paragraphs, split_version, text};
-
-/// The longest description, in bytes.
-const DESCRIPTION_BYTES_MAX: usize = 4096;
+use super::{DESCRIPTION_BYTES_MAX, paragraphs, split_version, text};
 
 /// Reads the packages of a status file that are installed: neither removed nor half of them there.
 pub fn installed(status: &[u8]) -> impl Iterator<Item = Application2> {
