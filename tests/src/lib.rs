@@ -20,3 +20,4 @@ pub mod programs;
 pub mod remains;
 pub mod rpm;
 pub mod tree;
+pub mod windows_disk;

@@ -28,10 +28,13 @@ impl Inspect for Server {
     }
 
     fn inspect_applications(&self, root: &Mountable) -> Result<Vec<Application2>> {
-        let format = self.inspected.system(root)?.package_format;
+        let system = self.inspected.system(root)?;
         self.sysroot.open_root()?;
         let guest = Guest::new(self.sysroot.exempt(), Instant::now() + APPLICATIONS_TIME_MAX);
-        Ok(applications::list(&guest, format))
+        Ok(match &system.windows {
+            Some(parts) => applications::windows::installed(&guest, parts),
+            None => applications::list(&guest, system.package_format),
+        })
     }
 
     fn inspect_os(&self) -> Result<Vec<Mountable>> {

@@ -11,6 +11,7 @@ use super::guest::{Guest, known};
 
 mod deb;
 mod rpm;
+pub mod windows;
 
 /// The largest database in a single file that is read, in bytes.
 const DATABASE_BYTES_MAX: u64 = 50_000_000;

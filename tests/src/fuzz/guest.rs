@@ -7,6 +7,7 @@ use guestfs::api::records::OperatingSystem;
 use guestfs::api::values::{DeviceName, Mountable};
 use guestfs::api::xdr::{Decode, Encode};
 use guestfsd::inspect::Disks;
+use guestfsd::inspect::applications;
 use guestfsd::inspect::classify::classify;
 use guestfsd::inspect::fstab::text::RaidUuid;
 use guestfsd::inspect::fstab::{Devices, Tag};
@@ -72,6 +73,10 @@ pub fn run(bytes: &[u8]) {
     if let Some(system) = classify(&guest, &root, &Machine).system {
         let told = OperatingSystem::from_xdr(&system.to_xdr());
         assert_eq!(told.as_ref(), Ok(&system), "the library cannot read it");
+        if let Some(parts) = &system.windows {
+            let found = applications::windows::installed(&guest, parts);
+            assert_eq!(Vec::from_xdr(&found.to_xdr()).as_ref(), Ok(&found), "the library cannot read them");
+        }
     }
 }
 
