@@ -204,6 +204,7 @@ impl Arguments {
             parsed.map_err(|problem| CliError::Root { value: root, problem })
         });
         match (self.inspector, root.transpose()?) {
+            (_, root) if self.drive_letters => Ok(Discovery::DriveLetters { root }),
             (false, None) if self.all => Ok(Discovery::All),
             (false, None) => Ok(Discovery::None),
             (_, root) => Ok(Discovery::Inspect { root }),

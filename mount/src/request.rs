@@ -96,8 +96,23 @@ pub enum Discovery {
         /// The root of the one that is meant, where there are several.
         root: Option<Mountable>,
     },
+    /// The drives of the Windows on the images, each as a directory named after its letter.
+    DriveLetters {
+        /// The root of the one that is meant, where there are several.
+        root: Option<Mountable>,
+    },
     /// All file systems, each as a directory.
     All,
+}
+
+impl Discovery {
+    /// Tells whether all is mounted on directories of a folder that is no file system of the guest's.
+    pub fn is_in_folder(&self) -> bool {
+        match self {
+            Discovery::All | Discovery::DriveLetters { .. } => true,
+            Discovery::None | Discovery::Inspect { .. } => false,
+        }
+    }
 }
 
 /// Where absolute symbolic links lead.

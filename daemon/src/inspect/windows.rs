@@ -151,7 +151,9 @@ fn read_system<D: Disks>(hive: &Hive, system: &mut OperatingSystem, disks: &D) -
     if let Some(key) = hive.key(&["MountedDevices"])? {
         for (name, value) in hive.values(key)? {
             let letter = name.strip_prefix("\\DosDevices\\").and_then(|rest| rest.strip_suffix(':'));
-            let letter = letter.filter(|letter| letter.len() == 1).and_then(|letter| word(letter.as_bytes()));
+            let letter =
+                letter.filter(|letter| letter.len() == 1 && letter.as_bytes()[0].is_ascii_alphabetic());
+            let letter = letter.and_then(|letter| word(letter.to_ascii_uppercase().as_bytes()));
             let device = value.binary().and_then(|data| disks.of_windows(&drive_place(data)?));
             if let (Some(letter), Some(device)) = (letter, device) {
                 system.drives.push(Drive { letter, device });

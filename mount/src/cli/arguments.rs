@@ -136,8 +136,12 @@ pub(super) struct Arguments {
     pub(super) root: Option<OsString>,
 
     /// Mount all filesystems, each in a directory named after its device and label
-    #[arg(long, overrides_with = "all", conflicts_with_all = ["inspector", "root"])]
+    #[arg(long, overrides_with = "all", conflicts_with_all = ["inspector", "root", "drive_letters"])]
     pub(super) all: bool,
+
+    /// Mount the drives of a Windows, each in a directory named after its letter (C, D...); implies -i
+    #[arg(long, overrides_with = "drive_letters")]
+    pub(super) drive_letters: bool,
 
     /// Attach the disks of a libvirt domain, by its name or UUID; repeat for more
     #[arg(short = 'd', long, value_name = "NAME", action = ArgAction::Append)]

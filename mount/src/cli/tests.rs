@@ -261,6 +261,11 @@ fn file_systems_are_found_or_named_or_both() {
     let expected = Discovery::Inspect { root: Some(root) };
     assert_eq!(discovery(&["-a", "a", "--root", "/dev/sdb1", "/mnt"]), expected);
     assert_eq!(discovery(&["-a", "a", "--all", "/mnt"]), Discovery::All);
+    assert_eq!(discovery(&["-a", "a", "--drive-letters", "/mnt"]), Discovery::DriveLetters { root: None });
+    let root = Some(Mountable::new(b"/dev/sdb1").unwrap());
+    let words = ["-a", "a", "-i", "--root", "/dev/sdb1", "--drive-letters", "/mnt"];
+    assert_eq!(discovery(&words), Discovery::DriveLetters { root });
+    assert!(message(&["-a", "a", "--all", "--drive-letters", "/mnt"]).contains("--drive-letters"));
     assert!(message(&["-a", "a", "--all", "-i", "/mnt"]).contains("--all"));
     assert!(message(&["-a", "a", "--root", "sdb1", "/mnt"]).starts_with("--root \"sdb1\": device name must"));
 }

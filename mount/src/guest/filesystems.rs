@@ -22,21 +22,12 @@ pub struct Mounted {
 
 /// Mounts what a request asks for; gives what was mounted, to mount the same again.
 pub fn mount_first(handle: &Handle, request: &MountRequest) -> anyhow::Result<Mounted> {
-    let mut mounted = Mounted { is_in_folder: request.discovery == Discovery::All, mounts: Vec::new() };
-    mounted.mounts = match &request.discovery {
-        Discovery::None => Vec::new(),
-        Discovery::All => {
-            let found = handle.guest()?.inspect().context("look at the images")?;
-            let planned = plan::all(&found)?;
-            make_folder(handle, &planned)?;
-            mount_found(handle, planned, request.access)?
-        }
-        Discovery::Inspect { root } => {
-            let found = handle.guest()?.inspect().context("inspect the images")?;
-            let planned = plan::mounts(&found, root.as_ref())?;
-            mount_found(handle, planned, request.access)?
-        }
-    };
+    let mut mounted = Mounted { is_in_folder: request.discovery.is_in_folder(), mounts: Vec::new() };
+    let planned = planned(handle, &request.discovery)?;
+    if mounted.is_in_folder {
+        make_folder(handle, &planned)?;
+    }
+    mounted.mounts = mount_found(handle, planned, request)?;
     for mount in &request.mounts {
         mount_one(handle, mount, request.access).map_err(|error| cannot_mount(handle, mount, error))?;
         mounted.mounts.push(mount.clone());
@@ -45,6 +36,17 @@ pub fn mount_first(handle: &Handle, request: &MountRequest) -> anyhow::Result<Mo
         protect_folder(handle)?;
     }
     Ok(mounted)
+}
+
+/// Finds out what is to be mounted.
+fn planned(handle: &Handle, discovery: &Discovery) -> anyhow::Result<Vec<GuestMount>> {
+    let inspect = |what| handle.guest()?.inspect().context(what);
+    Ok(match discovery {
+        Discovery::None => Vec::new(),
+        Discovery::All => plan::all(&inspect("look at the images")?)?,
+        Discovery::Inspect { root } => plan::mounts(&inspect("inspect the images")?, root.as_ref())?,
+        Discovery::DriveLetters { root } => plan::drives(&inspect("inspect the images")?, root.as_ref())?,
+    })
 }
 
 /// Mounts again what [`mount_first`] mounted.
@@ -71,21 +73,29 @@ fn protect_folder(handle: &Handle) -> anyhow::Result<()> {
     Ok(handle.guest()?.remount(&GuestPath::root(), &options)?)
 }
 
-/// Mounts what inspection planned. Without the root there is no guest; of the rest, what cannot be mounted is missing,
-/// with a line that says so.
-fn mount_found(handle: &Handle, planned: Vec<GuestMount>, access: Access) -> anyhow::Result<Vec<GuestMount>> {
+/// Mounts what was planned. Without the system's own file system there is no guest; of the rest, what cannot be mounted is
+/// missing, with a line that says so.
+fn mount_found(
+    handle: &Handle,
+    planned: Vec<GuestMount>,
+    request: &MountRequest,
+) -> anyhow::Result<Vec<GuestMount>> {
     let mut mounted = Vec::new();
     let mut failed = Vec::new();
-    for mount in planned {
-        match mount_one(handle, &mount, access) {
+    for (number, mount) in planned.into_iter().enumerate() {
+        let typed = as_typed(&mount.mountable);
+        let is_needed = match request.discovery {
+            Discovery::Inspect { .. } => mount.is_root(),
+            // The system's own drive.
+            Discovery::DriveLetters { .. } => number == 0,
+            Discovery::None | Discovery::All => false,
+        };
+        match mount_one(handle, &mount, request.access) {
             Ok(()) => mounted.push(mount),
-            Err(error) if mount.is_root() => {
-                return Err(anyhow!("-i: mount {} on /: {}", as_typed(&mount.mountable), reason(&error)));
+            Err(error) if is_needed => {
+                return Err(anyhow!("-i: mount {typed} on {}: {}", mount.mountpoint, reason(&error)));
             }
-            Err(error) => {
-                let typed = as_typed(&mount.mountable);
-                failed.push(format!("{typed} on {}: {}", mount.mountpoint, reason(&error)));
-            }
+            Err(error) => failed.push(format!("{typed} on {}: {}", mount.mountpoint, reason(&error))),
         }
     }
     if !failed.is_empty() {
@@ -114,8 +124,8 @@ fn reason(error: &guestfs::Error) -> String {
 
 /// Says why a `-m` failed, and what could have been named when it names nothing that could be mounted.
 fn cannot_mount(handle: &Handle, mount: &GuestMount, error: guestfs::Error) -> anyhow::Error {
-    let reason = reason(&error);
     let typed = as_typed(&mount.mountable);
+    let reason = reason(&error);
     let found = match filesystems_found(handle) {
         Ok(found) => found,
         Err(error) => return anyhow!("-m {typed}: {reason}; and the filesystems cannot be listed: {error}"),

@@ -15,6 +15,11 @@ pub enum NoPlan {
     /// There are several, and none was named.
     #[error("-i: there are several operating systems; name the one to mount:{0}")]
     Several(Choices),
+    /// The one that is meant has no drives with letters.
+    #[error(
+        "--drive-letters: {0} is no Windows, or its registry names no drive that is on these disks: mount it by -i alone"
+    )]
+    NoLetters(String),
     /// There is nothing to mount.
     #[error("--all: no file system is on the images: check that they are the right ones")]
     NoFilesystem,
@@ -54,13 +59,7 @@ impl std::fmt::Display for Choices {
 
 /// Plans what to mount of the operating system whose root is `root`, or of the only one.
 pub fn mounts(found: &Inspection, root: Option<&Mountable>) -> Result<Vec<GuestMount>, NoPlan> {
-    let system = match root {
-        Some(root) => found.systems.iter().find(|system| system.root == *root).ok_or_else(|| {
-            let choices = choices(&mut found.systems.iter());
-            NoPlan::NotFound { root: root.to_string(), found: choices }
-        })?,
-        None => only_one(found)?,
-    };
+    let system = chosen(found, root)?;
     let mut mounts: Vec<GuestMount> = system
         .mounts
         .iter()
@@ -74,6 +73,28 @@ pub fn mounts(found: &Inspection, root: Option<&Mountable>) -> Result<Vec<GuestM
         })
         .collect();
     mounts.sort_by_key(|mount| mount.mountpoint.as_bytes().len());
+    Ok(mounts)
+}
+
+/// Plans to mount the drives of the Windows whose root is `root`, or of the only one, each in a directory named after its
+/// letter; the system's own comes first.
+pub fn drives(found: &Inspection, root: Option<&Mountable>) -> Result<Vec<GuestMount>, NoPlan> {
+    let system = chosen(found, root)?;
+    let mut mounts: Vec<GuestMount> = Vec::new();
+    for drive in &system.drives {
+        let mountable = Mountable::Device(drive.device.clone());
+        // The letters are the guest's, and so is what is told of them.
+        let [letter] = drive.letter.as_bytes() else { continue };
+        let Ok(mountpoint) = GuestPath::new(&[b'/', letter.to_ascii_uppercase()]) else { continue };
+        let is_new = |mount: &GuestMount| mount.mountable != mountable && mount.mountpoint != mountpoint;
+        if letter.is_ascii_alphabetic() && mounts.iter().all(is_new) {
+            mounts.push(GuestMount { mountable, mountpoint, options: String::new(), filesystem: None });
+        }
+    }
+    if mounts.is_empty() {
+        return Err(NoPlan::NoLetters(format!("{} ({})", system.root, name_of(system))));
+    }
+    mounts.sort_by_key(|mount| mount.mountable != system.root);
     Ok(mounts)
 }
 
@@ -117,6 +138,15 @@ fn directory_name(mountable: &Mountable, label: &[u8]) -> Vec<u8> {
 /// The file systems that can be mounted.
 fn mountable(found: &Inspection) -> impl Iterator<Item = &FoundFilesystem> {
     found.filesystems.iter().filter(|one| !matches!(one.kind.as_bytes(), b"swap" | b"unknown" | b""))
+}
+
+/// Gives the operating system whose root is `root`, or the only one.
+fn chosen<'a>(found: &'a Inspection, root: Option<&Mountable>) -> Result<&'a OperatingSystem, NoPlan> {
+    let Some(root) = root else { return only_one(found) };
+    found.systems.iter().find(|system| system.root == *root).ok_or_else(|| {
+        let choices = choices(&mut found.systems.iter());
+        NoPlan::NotFound { root: root.to_string(), found: choices }
+    })
 }
 
 /// Gives the only operating system. Media to install from count only where nothing is installed.
@@ -228,6 +258,31 @@ mod tests {
         let both = found(vec![medium.clone(), system("/dev/sda1", "Debian", &[("/dev/sda1", Some("/"))])]);
         assert_eq!(mounts(&both, None).unwrap()[0].mountable, mountable("/dev/sda1"));
         assert_eq!(mounts(&found(vec![medium]), None).unwrap()[0].mountable, mountable("/dev/sdb"));
+    }
+
+    #[test]
+    fn drives_are_named_by_their_letters_and_the_systems_own_comes_first() {
+        let drive = |letter: &str, device: &str| records::Drive {
+            letter: ByteString::try_from(letter).unwrap(),
+            device: device.try_into().unwrap(),
+        };
+        let mut windows = system("/dev/sda2", "Windows 10 Pro", &[("/dev/sda2", Some("/"))]);
+        assert_eq!(
+            drives(&found(vec![windows.clone()]), None),
+            Err(NoPlan::NoLetters("/dev/sda2 (Windows 10 Pro)".to_owned()))
+        );
+        windows.drives = vec![
+            drive("/", "/dev/sda5"),
+            drive(".", "/dev/sda6"),
+            drive("d", "/dev/sda3"),
+            drive("D", "/dev/sda4"),
+            drive("E", "/dev/sda2"),
+            drive("F", "/dev/sda2"),
+        ];
+        let planned = drives(&found(vec![windows]), Some(&mountable("/dev/sda2"))).unwrap();
+        let texts: Vec<_> =
+            planned.iter().map(|mount| format!("{} {}", mount.mountable, mount.mountpoint)).collect();
+        assert_eq!(texts, ["/dev/sda2 /E", "/dev/sda3 /D"]);
     }
 
     #[test]

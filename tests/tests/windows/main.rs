@@ -1,3 +1,5 @@
 //! Windows guests on real NTFS: what `guestinspect` tells, what `guestmount` mounts, and what is refused.
 
+mod bad_input;
+mod drive_letters;
 mod system;
