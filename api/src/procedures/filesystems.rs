@@ -132,6 +132,12 @@ pub trait Filesystems {
         #[optional] options: &BtrfsFsckOptions,
     ) -> Result<(), Self::Error>;
 
+    /// Asks ntfs-3g whether it can mount a device to be read, or to be written; gives the status of its program: 0 when it
+    /// can, 12 for a device without NTFS, 13 for a damaged one, 14 when Windows hibernates, 15 when the journal holds
+    /// changes (ntfs-3g.probe(8)).
+    #[procedure(110, group = "ntfs3g")]
+    fn ntfs_3g_probe(&self, rw: bool, device: &DeviceName) -> Result<i32, Self::Error>;
+
     /// Repairs common faults of an NTFS and has Windows check it at its next start.
     #[procedure(307, group = "ntfs3g")]
     fn ntfsfix(&self, device: &DeviceName, #[optional] options: &NtfsfixOptions) -> Result<(), Self::Error>;

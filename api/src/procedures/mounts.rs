@@ -3,7 +3,7 @@
 use guestfs_api_macros::{OptionalArguments, procedures};
 
 use crate::records::StatVfs;
-use crate::values::{DeviceOrPath, GuestPath, Mountable};
+use crate::values::{ByteString, DeviceOrPath, GuestPath, Mountable};
 use crate::xdr::Table;
 
 /// Optional arguments of [`Mounts::umount`].
@@ -71,6 +71,11 @@ pub trait Mounts {
     /// Lists what is mounted and where.
     #[procedure(147)]
     fn mountpoints(&self) -> Result<Table<Mountable, GuestPath>, Self::Error>;
+
+    /// Tells what people should know who look at the files of what is mounted, such as that newer ones are in the memory
+    /// of a Windows that hibernates: a line each, the oldest mount first.
+    #[procedure(100_331)]
+    fn mount_warnings(&self) -> Result<Vec<ByteString>, Self::Error>;
 
     /// Mounts an empty folder of the appliance's own memory on `/`, in which directories to mount on can be made: for
     /// disks whose file systems have no root in common. What is in it is lost when it is unmounted.

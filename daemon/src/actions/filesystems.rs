@@ -14,6 +14,7 @@ use guestfs_api::{Errno, Failure};
 use rustix::fs::OFlags;
 
 use super::partitions::KernelDevice;
+use crate::mounts::ntfs;
 use crate::server::Server;
 use crate::superblock;
 use crate::sysroot::shared_path;
@@ -129,6 +130,11 @@ impl Filesystems for Server {
         let node = self.device_node(device)?;
         self.tools.succeed_on(&check::btrfs_check(&node, options)?, &node, device)?;
         Ok(())
+    }
+
+    fn ntfs_3g_probe(&self, rw: bool, device: &DeviceName) -> Result<i32, Failure> {
+        let node = self.device_node(device)?;
+        Ok(self.tools.run(&ntfs::probe(rw, &node))?.status)
     }
 
     fn ntfsfix(&self, device: &DeviceName, options: &NtfsfixOptions) -> Result<(), Failure> {
@@ -327,7 +333,7 @@ mod tests {
         assert_eq!(server.refuse_mounted("mkfs", &device, node), Ok(()));
         let mountable = Mountable::Device(device.clone());
         let at = GuestPath::try_from("/boot").unwrap();
-        server.mounts.add(Mount { mountable, device: node.to_owned(), at, filesystem: 7 });
+        server.mounts.add(Mount { mountable, device: node.to_owned(), at, filesystem: 7, warning: None });
         let failure = server.refuse_mounted("mkfs", &device, node).unwrap_err();
         assert_eq!(failure.errno, Some(Errno::EBUSY));
         assert_eq!(failure.message, "mkfs /dev/sda1: /dev/sda1 is mounted on /boot: unmount it first");

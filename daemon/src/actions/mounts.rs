@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use guestfs_api::procedures::mounts::{Mounts, RemountOptions, UmountOptions};
 use guestfs_api::records::StatVfs;
-use guestfs_api::values::{DeviceName, DeviceOrPath, GuestPath, Mountable};
+use guestfs_api::values::{ByteString, DeviceName, DeviceOrPath, GuestPath, Mountable};
 use guestfs_api::xdr::Table;
 use guestfs_api::{Errno, Failure, Procedures};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatVfsMountFlags, StatxAttributes, StatxFlags};
@@ -14,7 +14,7 @@ use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::mounts::errors::{self, INSTEAD_OF_PANIC};
 use crate::mounts::plan::Plan;
-use crate::mounts::{Mount, attach, plain_path};
+use crate::mounts::{Mount, attach, ntfs, plain_path};
 use crate::nodes::attributes::stat_vfs;
 use crate::server::Server;
 use crate::sysroot::{Links, failed, proc_path, tree};
@@ -88,6 +88,10 @@ impl Mounts for Server {
         Ok(Table(self.mounts.list().into_iter().map(|mount| (mount.mountable, mount.at)).collect()))
     }
 
+    fn mount_warnings(&self) -> Result<Vec<ByteString>> {
+        Ok(self.mounts.list().into_iter().filter_map(|mount| mount.warning).collect())
+    }
+
     fn mount_folder(&self) -> Result<()> {
         let target = self.sysroot.root();
         let flags = MountFlags::NODEV | MountFlags::NOSUID | MountFlags::NOEXEC;
@@ -101,7 +105,7 @@ impl Mounts for Server {
         let name = DeviceName::try_from("/dev/none").expect("it begins with /dev/");
         let mountable = Mountable::Device(name);
         let at = GuestPath::root();
-        self.mounts.add(Mount { mountable, device: "none".into(), at, filesystem });
+        self.mounts.add(Mount { mountable, device: "none".into(), at, filesystem, warning: None });
         self.sysroot.set_mounted(true);
         Ok(())
     }
@@ -218,13 +222,18 @@ impl Server {
             return Err(Failure::errno(Errno::ENOTDIR, format_args!("mount on {at}")));
         }
         let target = kernel_path(&target).map_err(|error| failed(error, format_args!("mount on {at}")))?;
+        let state = ntfs::State::of(self, &plan);
+        state.refuse_to_write(mountable, &plan.options)?;
         attach::attach(self, mountable, &plan, &target)?;
         let filesystem = self.serve_nodes_of(&target).inspect_err(|_| {
             if let Err(error) = attach::detach(&target, UnmountFlags::DETACH) {
                 log::error!("unmount {mountable}, which could not be opened: {error}");
             }
         })?;
-        self.mounts.add(Mount { mountable: mountable.clone(), device, at: plain_path(at), filesystem });
+        let warning =
+            state.warning(mountable, &plan.options).and_then(|text| ByteString::try_from(text.as_str()).ok());
+        let mountable = mountable.clone();
+        self.mounts.add(Mount { mountable, device, at: plain_path(at), filesystem, warning });
         self.sysroot.set_mounted(true);
         Ok(())
     }
@@ -431,7 +440,8 @@ mod tests {
         }
         let filesystem = server.serve_nodes_of(&target).unwrap();
         let mountable = Mountable::new(b"/dev/sda1").unwrap();
-        let mount = Mount { mountable, device: "/dev/sda1".into(), at: at("/mounted"), filesystem };
+        let mount =
+            Mount { mountable, device: "/dev/sda1".into(), at: at("/mounted"), filesystem, warning: None };
         server.mounts.add(mount.clone());
         for is_writable in [false, true] {
             server.remount(&mount.at, &RemountOptions { rw: Some(is_writable) }).unwrap();
@@ -450,6 +460,7 @@ mod tests {
             device: device.into(),
             at: at("/"),
             filesystem,
+            warning: None,
         };
         server.mounts.add(mount("/dev/sda1", 100));
         server.mounts.add(mount("/dev/sdb1", 101));

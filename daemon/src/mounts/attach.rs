@@ -9,17 +9,17 @@ use std::path::Path;
 use guestfs_api::procedures::nodes::TRANSFER_BYTES_MAX;
 use guestfs_api::values::Mountable;
 use guestfs_api::{Errno, Failure};
-use log::Level;
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::UnmountFlags;
 
+use super::ntfs;
 use super::plan::{Driver, Plan};
 use crate::kernel_log::{self, KernelLog};
 use crate::server::Server;
 use crate::superblock::{self, Content, Usage};
 use crate::sys::{self, BlockDeviceNumber};
 use crate::sysroot::failed;
-use crate::tools::{Command, WORK_DEADLINE};
+use crate::tools::Command;
 
 /// Where btrfs is told of the devices of a file system.
 const BTRFS_CONTROL: &str = "/dev/btrfs-control";
@@ -126,7 +126,7 @@ fn hint(server: &Server, mountable: &Mountable) -> String {
 pub fn attach(server: &Server, mountable: &Mountable, plan: &Plan, target: &Path) -> Result<(), Failure> {
     let log = KernelLog::from_now().ok();
     let (error, what) = match &plan.driver {
-        Driver::Ntfs3g => return attach_ntfs(server, mountable, plan, target),
+        Driver::Ntfs3g => return ntfs::attach(server, mountable, plan, target),
         Driver::Kernel(kind) => {
             load_driver(server, kind)?;
             if kind == "btrfs" {
@@ -263,31 +263,6 @@ fn explained(
         failure.message = format!("{}: {}", failure.message, said.replace(&kernel_name, &public));
     }
     failure
-}
-
-/// Mounts an NTFS: the program goes on in the background and serves the mount.
-fn attach_ntfs(server: &Server, mountable: &Mountable, plan: &Plan, target: &Path) -> Result<(), Failure> {
-    if let Err(error) = server.modules.load("fuse") {
-        log::debug!("{error}");
-    }
-    let command = Command::new("ntfs-3g")
-        .deadline(WORK_DEADLINE)
-        .args(["-o", &plan.options.to_text()])
-        .args([plan.device.as_path(), target]);
-    let output = server.tools.run(&command)?;
-    if output.status != 0 {
-        let said = String::from_utf8_lossy(&output.stderr);
-        // The program goes on with general advice.
-        let said = said.lines().next().unwrap_or("it does not say why");
-        return Err(Failure::plain(format!("mount {mountable} as ntfs: ntfs-3g: {said}")));
-    }
-    let said = String::from_utf8_lossy(&output.stderr);
-    for line in said.lines() {
-        // The plan asks for owners on a disk without a mapping of its own.
-        let is_expected = line == "Using default user mapping";
-        log::log!(if is_expected { Level::Debug } else { Level::Warn }, "ntfs-3g on {mountable}: {line}");
-    }
-    Ok(())
 }
 
 /// Unmounts what is on `path`, a path in the appliance.

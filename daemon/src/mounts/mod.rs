@@ -3,6 +3,7 @@
 
 pub mod attach;
 pub mod errors;
+pub mod ntfs;
 pub mod options;
 pub mod plan;
 mod table;

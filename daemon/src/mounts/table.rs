@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use guestfs_api::values::{GuestPath, Mountable};
+use guestfs_api::values::{ByteString, GuestPath, Mountable};
 use parking_lot::Mutex;
 
 /// A file system of the guest that is mounted.
@@ -16,6 +16,8 @@ pub struct Mount {
     pub at: GuestPath,
     /// The number of the file system among those whose nodes are served.
     pub filesystem: u32,
+    /// What people should know who look at its files.
+    pub warning: Option<ByteString>,
 }
 
 /// The mounts, the oldest first.
@@ -92,6 +94,7 @@ mod tests {
             device: device.into(),
             at: GuestPath::try_from(at).unwrap(),
             filesystem,
+            warning: None,
         }
     }
 

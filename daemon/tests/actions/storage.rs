@@ -41,6 +41,7 @@ fn a_device_that_is_not_there_is_named_by_every_call() {
         server.e2fsck(&sda, &Default::default()).unwrap_err(),
         server.xfs_repair(&device_or_path("/dev/sda"), &Default::default()).unwrap_err(),
         server.btrfs_fsck(&sda, &Default::default()).unwrap_err(),
+        server.ntfs_3g_probe(true, &sda).unwrap_err(),
         server.ntfsfix(&sda, &Default::default()).unwrap_err(),
         server.btrfs_subvolume_list(&MountableOrPath::Mountable(mountable.clone())).unwrap_err(),
         server.btrfs_subvolume_get_default(&MountableOrPath::Mountable(mountable)).unwrap_err(),

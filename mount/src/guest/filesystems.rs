@@ -2,6 +2,7 @@
 
 use anyhow::{Context, anyhow};
 use guestfs::Handle;
+use guestfs::api::Errno;
 use guestfs::api::procedures::filesystems::Filesystems;
 use guestfs::api::procedures::inspection::Inspect;
 use guestfs::api::procedures::mounts::{Mounts, RemountOptions};
@@ -34,6 +35,9 @@ pub fn mount_first(handle: &Handle, request: &MountRequest) -> anyhow::Result<Mo
     }
     if mounted.is_in_folder {
         protect_folder(handle)?;
+    }
+    for warning in handle.guest()?.mount_warnings()? {
+        say(format_args!("guestmount: warning: {}", printable(&warning.to_string())));
     }
     Ok(mounted)
 }
@@ -122,10 +126,18 @@ fn reason(error: &guestfs::Error) -> String {
     }
 }
 
+/// What the appliance fails with for a file system that it could mount, and says why it does not.
+const REFUSALS: [Option<Errno>; 2] = [Some(Errno::EROFS), Some(Errno::EBUSY)];
+
 /// Says why a `-m` failed, and what could have been named when it names nothing that could be mounted.
 fn cannot_mount(handle: &Handle, mount: &GuestMount, error: guestfs::Error) -> anyhow::Error {
     let typed = as_typed(&mount.mountable);
+    let is_refused =
+        matches!(&error, guestfs::Error::Failed { failure, .. } if REFUSALS.contains(&failure.errno));
     let reason = reason(&error);
+    if is_refused {
+        return anyhow!("-m {typed}: {reason}");
+    }
     let found = match filesystems_found(handle) {
         Ok(found) => found,
         Err(error) => return anyhow!("-m {typed}: {reason}; and the filesystems cannot be listed: {error}"),

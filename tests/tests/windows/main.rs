@@ -2,4 +2,5 @@
 
 mod bad_input;
 mod drive_letters;
+mod hibernated;
 mod system;
