@@ -4,6 +4,7 @@
 //! appliance: every topic trait of [`guestfs_api::procedures`] is implemented on it. [`Handle::nodes`] gives the same
 //! daemon over a connection for many threads, for mounts.
 
+mod any_case;
 mod cache;
 mod connection;
 mod contents;
@@ -23,6 +24,7 @@ mod transfer;
 mod window;
 mod window_nodes;
 
+pub use any_case::AnyCaseNodes;
 pub use cache::{CACHE_BYTES_MAX, CacheSettings, CachedNodes};
 pub use connection::{Connection, SILENCE_MAX, WORK_TIME_MAX};
 pub use contents::Contents;

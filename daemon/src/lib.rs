@@ -14,6 +14,7 @@ pub mod port;
 pub mod progress;
 pub mod serve;
 pub mod server;
+pub mod spelling;
 pub mod stand_alone;
 pub mod storage;
 pub mod superblock;

@@ -72,6 +72,12 @@ pub enum CliError {
     /// `-o rw` alone.
     #[error("-o rw: an image is opened for writing only with --rw; add --rw, or leave out -o rw")]
     WriteWithoutRw,
+    /// `--ignore-case` of what can change.
+    #[error(
+        "--ignore-case: only in read-only mounts: this machine's kernel would keep names that are there no more; leave \
+         out --rw, or type names as the guest has them"
+    )]
+    IgnoreCase,
     /// `--format` or `--blocksize` behind the last `-a`.
     #[error("{0} has no image to apply to; give it before the -a it is meant for")]
     AfterLastDrive(&'static str),
@@ -147,6 +153,9 @@ impl Arguments {
     fn into_request(mut self, matches: &ArgMatches, config: Config) -> Result<MountRequest, CliError> {
         let options = MountOptions::parse(&self.option)?;
         let access = self.access(&options, config)?;
+        if self.ignore_case && access == Access::ReadWrite {
+            return Err(CliError::IgnoreCase);
+        }
         let drives = self.drives(matches, access)?;
         let mounts =
             self.mount.iter().map(|value| GuestMount::parse(value)).collect::<Result<Vec<_>, _>>()?;
@@ -180,6 +189,7 @@ impl Arguments {
             options,
             symlinks: self.symlinks,
             is_owner_mapped: self.map_owner,
+            is_any_case_found: self.ignore_case,
             cache_lifetime,
             ready: ReadySignals { pid_file: self.pid_file, fd: self.fd },
             is_foreground: self.no_fork || self.trace,

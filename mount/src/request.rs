@@ -41,6 +41,8 @@ pub struct MountRequest {
     pub symlinks: Symlinks,
     /// Whether all files are shown as the caller's, and keep the guest's owners.
     pub is_owner_mapped: bool,
+    /// Whether files are found in whatever capital and small letters their names are typed.
+    pub is_any_case_found: bool,
     /// How long the kernel may keep names and attributes without asking again.
     pub cache_lifetime: Duration,
     /// Whom to tell once the mount is usable.

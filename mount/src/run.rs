@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use guestfs::appliance::LAUNCH_STEPS;
 use guestfs::direct::disks::Disks;
-use guestfs::{CACHE_BYTES_MAX, CacheSettings, CachedNodes, DirectNodes};
+use guestfs::{AnyCaseNodes, CACHE_BYTES_MAX, CacheSettings, CachedNodes, DirectNodes};
 
 use crate::cli::{self, Invocation};
 use crate::config;
@@ -117,7 +117,12 @@ fn mount_and_serve(
                 Direct::Verified => nodes.verified(Arc::clone(&differences)),
                 Direct::On | Direct::Off => nodes,
             };
-            serve(CachedNodes::new(nodes, settings), &host, launching, listeners, &interrupts, close)
+            let nodes = CachedNodes::new(nodes, settings);
+            if request.is_any_case_found {
+                let nodes = AnyCaseNodes::new(nodes);
+                return serve(nodes, &host, launching, listeners, &interrupts, close);
+            }
+            serve(nodes, &host, launching, listeners, &interrupts, close)
         }
     }
 }

@@ -255,4 +255,9 @@ pub trait Nodes {
         directories: &[NodeRecord],
         bytes_max: u32,
     ) -> Result<Vec<DirectoryListing>, Self::Error>;
+
+    /// Gives the first name in a directory that is the same as `name` but for capital and small letters; ENOENT when there
+    /// is none.
+    #[procedure(100_035)]
+    fn node_spelling(&self, directory: &NodeRecord, name: &FileName) -> Result<FileName, Self::Error>;
 }

@@ -148,6 +148,10 @@ where
         })
     }
 
+    fn node_spelling(&self, directory: &NodeRecord, name: &FileName) -> Result<FileName, N::Error> {
+        self.ask(directory, |nodes, directory| nodes.node_spelling(directory, name))
+    }
+
     fn node_forget(&self, nodes: &[NodeRecord]) -> Result<(), N::Error> {
         let machine = self.machines.current();
         let known = self.kept.forget(nodes, machine.number);

@@ -12,6 +12,7 @@ use guestfs_api::Failure;
 use guestfs_api::values::{ByteString, GuestPath};
 use rustix::fs::{FileType, OFlags};
 
+use crate::spelling::is_same;
 use crate::sysroot::{Links, Sysroot, tree};
 
 /// The largest text file that is read, in bytes. Release files have less than a KiB; the largest that is looked for, a
@@ -166,7 +167,7 @@ impl Guest {
         }
         self.names(directory)?
             .into_iter()
-            .find(|other| other.eq_ignore_ascii_case(name))
+            .find(|other| is_same(other, name))
             .and_then(|name| below(directory, &name))
     }
 

@@ -43,6 +43,10 @@ impl Nodes for Server {
         self.nodes.examine(directory.place(), &c_name(name)?, true).map(|(entry, _)| entry)
     }
 
+    fn node_spelling(&self, directory: &NodeRecord, name: &FileName) -> Result<FileName> {
+        self.nodes.spelling(directory, name)
+    }
+
     fn node_forget(&self, nodes: &[NodeRecord]) -> Result<()> {
         for node in nodes {
             let Ok(filesystem) = self.nodes.filesystem(node.filesystem) else { continue };

@@ -16,6 +16,7 @@ mod maps;
 mod own;
 mod read_ahead;
 mod readdir;
+mod spelling;
 mod xattrs;
 
 use std::ffi::CStr;

@@ -95,6 +95,10 @@ pub(super) struct Arguments {
     #[arg(long, overrides_with = "map_owner")]
     pub(super) map_owner: bool,
 
+    /// Find files also when their names are typed in other capital and small letters, as Windows does; read-only
+    #[arg(long, overrides_with = "ignore_case")]
+    pub(super) ignore_case: bool,
+
     /// Let the kernel keep names and attributes this long; 0 turns that off (default 60, read-only for ever)
     #[arg(long, value_name = "SECONDS", overrides_with = "dir_cache_timeout")]
     pub(super) dir_cache_timeout: Option<u32>,

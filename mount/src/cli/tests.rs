@@ -48,6 +48,7 @@ fn the_shortest_command_line_mounts_read_only_in_the_background() {
         options: MountOptions::default(),
         symlinks: Symlinks::Raw,
         is_owner_mapped: false,
+        is_any_case_found: false,
         cache_lifetime: CACHE_LIFETIME_READ_ONLY,
         ready: ReadySignals::default(),
         is_foreground: false,
@@ -247,6 +248,15 @@ fn some_filesystem_must_be_the_root() {
     let words = ["-a", "a", "-m", "/dev/sda1:/boot", "/mnt"];
     assert!(message(&words).starts_with("no filesystem for / given"));
     assert_eq!(request(&[&words[..], &["-m", "/dev/sda2"]].concat()).unwrap().mounts.len(), 2);
+}
+
+#[test]
+fn names_in_any_case_are_for_what_does_not_change() {
+    let words = ["-a", "a", "-m", "/dev/sda1", "--ignore-case", "/mnt"];
+    assert!(request(&words).unwrap().is_any_case_found);
+    assert!(
+        message(&[&words[..], &["--rw"]].concat()).starts_with("--ignore-case: only in read-only mounts")
+    );
 }
 
 #[test]

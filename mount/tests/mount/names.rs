@@ -3,12 +3,15 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 
+use guestfs::AnyCaseNodes;
+use guestmount::request::Access;
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags};
 
-use crate::support::{errno, mounted, names, wait_until};
+use crate::support::{Mounted, cached, errno, mounted, names, wait_until};
 
 #[test]
 fn every_missing_name_is_enoent_until_it_is_made() {
@@ -18,6 +21,30 @@ fn every_missing_name_is_enoent_until_it_is_made() {
     assert_eq!(memory.calls("lookup"), 1, "the kernel keeps the absence");
     fs::write(guest.path("x"), "1").unwrap();
     assert_eq!(fs::read(guest.path("x")).unwrap(), b"1");
+}
+
+#[test]
+fn names_are_found_in_any_case_where_that_is_asked_for() {
+    let (memory, guest) = mounted();
+    fs::create_dir_all(guest.path("Windows/System32")).unwrap();
+    fs::write(guest.path("Windows/System32/CMD.EXE"), "program").unwrap();
+    fs::write(guest.path("Windows/System32/cmd.exe"), "another").unwrap();
+    fs::write(guest.path("Windows/Notepad.exe"), "editor").unwrap();
+    drop(guest);
+    let guest = Mounted::read_only(AnyCaseNodes::new(cached(memory.clone(), Access::ReadOnly)));
+    let read = |path: &str| fs::read_to_string(guest.path(path)).unwrap();
+    for path in ["WINDOWS/notepad.exe", "Windows/Notepad.exe", "windows/NOTEPAD.EXE", "WINDOWS/notepad.exe"] {
+        assert_eq!(read(path), "editor", "{path}");
+    }
+    assert_eq!(read("windows/system32/cmd.exe"), "another", "the name as it was typed comes first");
+    assert_eq!(read("Windows/SYSTEM32/CMD.EXE"), "program");
+    assert_eq!(errno(fs::metadata(guest.path("windows/missing"))), libc::ENOENT);
+    assert_eq!(names(guest.root()), [b"Windows"]);
+    assert_eq!(names(&guest.path("WINDOWS/SYSTEM32")).len(), 2);
+    // A folder that a process is in can be named in both ways all the same.
+    let inside = File::open(guest.path("Windows/System32")).unwrap();
+    assert_eq!(read("wINDOWS/sYSTEM32/CMD.EXE"), "program");
+    assert!(fs::metadata(format!("/proc/self/fd/{}/CMD.EXE", inside.as_raw_fd())).is_ok());
 }
 
 #[test]

@@ -112,6 +112,13 @@ impl Nodes for Memory {
         Ok(state.entry(inode))
     }
 
+    fn node_spelling(&self, directory: &NodeRecord, name: &FileName) -> Result<FileName, Failure> {
+        let mut state = self.enter("spelling")?;
+        let mut names = state.node(directory)?.directory()?.values().map(|(name, _)| name);
+        let found = names.find(|other| other.as_bytes().eq_ignore_ascii_case(name.as_bytes()));
+        found.cloned().map_or_else(|| fail(Errno::ENOENT), Ok)
+    }
+
     fn node_forget(&self, nodes: &[NodeRecord]) -> Result<(), Failure> {
         drop(self.enter("forget")?);
         self.0.forgotten.fetch_add(nodes.len() as u64, Ordering::SeqCst);
