@@ -2,6 +2,7 @@
 
 mod any_case;
 mod bad_input;
+mod compressed;
 mod drive_letters;
 mod hibernated;
 mod system;
