@@ -13,6 +13,7 @@ use guestfs_api::procedures::filesystems::{
 use guestfs_api::procedures::luks::CryptsetupOpenOptions;
 use guestfs_api::procedures::md::MdCreateOptions;
 use guestfs_api::procedures::mounts::{RemountOptions, UmountOptions};
+use guestfs_api::procedures::swap::MkswapOptions;
 use guestfs_api::records::*;
 use guestfs_api::values::{ByteString, DeviceName, FileName};
 use guestfs_api::xdr::{Decode, Encode, Encoder};
@@ -261,6 +262,12 @@ fn optional_arguments_of_arrays_and_encrypted_devices() {
         cipher: Some("c".to_owned()),
     };
     assert_options(options, &[int(1), string(b'b'), string(b'c')]);
+}
+
+#[test]
+fn optional_arguments_of_swap() {
+    let options = MkswapOptions { label: Some("a".to_owned()), uuid: Some("b".to_owned()) };
+    assert_options(options, &[string(b'a'), string(b'b')]);
 }
 
 #[test]

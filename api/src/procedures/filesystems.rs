@@ -99,6 +99,14 @@ pub trait Filesystems {
     #[procedure(266)]
     fn findfs_label(&self, label: &str) -> Result<DeviceName, Self::Error>;
 
+    /// Finds the device that is the partition with this UUID: a GPT's, or of an MBR the disk's identifier and a number.
+    #[procedure(514)]
+    fn findfs_partuuid(&self, uuid: &str) -> Result<DeviceName, Self::Error>;
+
+    /// Finds the device that is the partition with this name in its GPT.
+    #[procedure(515)]
+    fn findfs_partlabel(&self, label: &str) -> Result<DeviceName, Self::Error>;
+
     /// Makes a file system.
     #[procedure(278)]
     fn mkfs(

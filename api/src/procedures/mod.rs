@@ -15,6 +15,7 @@ pub mod md;
 pub mod mounts;
 pub mod nodes;
 pub mod partitions;
+pub mod swap;
 pub mod transfers;
 pub mod xattrs;
 
@@ -37,6 +38,7 @@ static TOPICS: &[&[&Procedure]] = &[
     mounts::PROCEDURES,
     nodes::PROCEDURES,
     partitions::PROCEDURES,
+    swap::PROCEDURES,
     transfers::PROCEDURES,
     xattrs::PROCEDURES,
 ];

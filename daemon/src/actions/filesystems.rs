@@ -76,6 +76,17 @@ impl Filesystems for Server {
         self.find(Tag::Label, label)
     }
 
+    fn findfs_partuuid(&self, uuid: &str) -> Result<DeviceName, Failure> {
+        // Tools write the digits in large letters or small ones.
+        self.find_partition("PART_ENTRY_UUID", |found| found.eq_ignore_ascii_case(uuid.as_bytes()))?
+            .ok_or_else(|| Failure::plain(format!("no partition has the UUID {uuid}")))
+    }
+
+    fn findfs_partlabel(&self, label: &str) -> Result<DeviceName, Failure> {
+        self.find_partition("PART_ENTRY_NAME", |found| found == label.as_bytes())?
+            .ok_or_else(|| Failure::plain(format!("no partition has the name {label}")))
+    }
+
     fn mkfs(&self, fstype: &str, device: &DeviceName, options: &MkfsOptions) -> Result<(), Failure> {
         let node = self.device_node(device)?;
         let command = make::command(fstype, &node, options)?;
@@ -272,6 +283,22 @@ impl Server {
             }
         }
         Err(Failure::plain(format!("no file system has the {tag} {value}")))
+    }
+
+    /// Finds the partition of which blkid says what is meant.
+    fn find_partition(
+        &self,
+        field: &str,
+        is_meant: impl Fn(&[u8]) -> bool,
+    ) -> Result<Option<DeviceName>, Failure> {
+        let with_node = |name: DeviceName| self.device_node(&name).map(|node| (name, node));
+        let partitions =
+            self.devices.partitions()?.into_iter().map(with_node).collect::<Result<Vec<_>, _>>()?;
+        let contents = self.contents(&nodes(&partitions))?;
+        let is_it = |(_, node): &(DeviceName, PathBuf)| {
+            contents.get(node).and_then(|probed| probed.field(field)).is_some_and(|found| is_meant(&found))
+        };
+        Ok(partitions.into_iter().find(is_it).map(|(name, _)| name))
     }
 
     /// Lists the subvolumes of a btrfs that can be mounted beside the one that is mounted when none is named; of one that

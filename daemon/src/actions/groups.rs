@@ -38,7 +38,7 @@ pub static GROUPS: &[(&str, Needs)] = &[
     ("libtsk", Needs::NotServed),
     ("libyara", Needs::NotServed),
     ("linuxcaps", Needs::NotServed),
-    ("linuxfsuuid", Needs::NotServed),
+    ("linuxfsuuid", Needs::Program("mkswap")),
     ("linuxmodules", Needs::Nothing),
     ("linuxxattrs", Needs::Nothing),
     ("luks", Needs::Program("cryptsetup")),

@@ -16,6 +16,7 @@ pub mod lvm;
 pub mod md;
 pub mod mounts;
 pub mod partitions;
+pub mod swap;
 pub mod transfers;
 pub mod xattrs;
 
@@ -44,6 +45,7 @@ static TOPICS: &[Dispatch] = &[
     topics::mounts::dispatch,
     topics::nodes::dispatch,
     topics::partitions::dispatch,
+    topics::swap::dispatch,
     topics::transfers::dispatch,
     topics::xattrs::dispatch,
 ];

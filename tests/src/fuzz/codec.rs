@@ -32,6 +32,7 @@ static TOPICS: &[Dispatch] = &[
     topics::mounts::dispatch,
     topics::nodes::dispatch,
     topics::partitions::dispatch,
+    topics::swap::dispatch,
     topics::transfers::dispatch,
     topics::xattrs::dispatch,
 ];

@@ -5,4 +5,5 @@ mod btrfs;
 mod encrypted;
 mod many;
 mod partitions;
+mod swap;
 mod volumes;
