@@ -1,7 +1,9 @@
-//! Finds out who keeps a mount busy: processes that stand in it or have its files open, and mounts below it.
+//! Finds out who keeps a mount busy: processes that stand in it or have its files open, and mounts below it or of the
+//! same filesystem elsewhere.
 //!
 //! Asks the kernel for what it knows already, never the filesystem: its server may be the one that hangs.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +26,13 @@ pub enum Holder {
     },
     /// A filesystem mounted on a directory of the mount.
     MountBelow(PathBuf),
+    /// The filesystem itself, mounted a second time.
+    MountElsewhere {
+        /// Where.
+        mountpoint: PathBuf,
+        /// A process that sees it there, with its name, where this one does not.
+        seen_by: Option<(u32, String)>,
+    },
 }
 
 impl fmt::Display for Holder {
@@ -31,6 +40,16 @@ impl fmt::Display for Holder {
         match self {
             Holder::Process { pid, name, uses } => write!(formatter, "process {pid} ({name}) {uses}"),
             Holder::MountBelow(path) => write!(formatter, "{} is mounted below it", path.display()),
+            Holder::MountElsewhere { mountpoint, seen_by: None } => {
+                write!(formatter, "it is mounted at {}, too", mountpoint.display())
+            }
+            Holder::MountElsewhere { mountpoint, seen_by: Some((pid, name)) } => {
+                let path = mountpoint.display();
+                write!(
+                    formatter,
+                    "process {pid} ({name}) has it mounted at {path}, in a namespace of its own"
+                )
+            }
         }
     }
 }
@@ -39,15 +58,70 @@ impl fmt::Display for Holder {
 pub fn holders(entry: &MountEntry) -> Vec<Holder> {
     let below = mountinfo::read().unwrap_or_default().into_iter().filter(|other| other.parent == entry.id);
     let mut holders: Vec<Holder> = below.map(|other| Holder::MountBelow(other.mountpoint)).collect();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    for process in processes {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        if let Some(uses) = use_of(&process.path(), entry.device) {
-            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
-            holders.push(Holder::Process { pid, name: name.trim_end().to_owned(), uses });
+    for (pid, process) in processes() {
+        if let Some(uses) = use_of(&process, entry.device) {
+            holders.push(Holder::Process { pid, name: name_of(&process), uses });
         }
     }
     holders
+}
+
+/// Further mounts of a filesystem: elsewhere in the tree, or in other mount namespaces, as far as this user may see them.
+pub struct OtherMounts {
+    entry: MountEntry,
+    /// While the filesystem is mounted, its device number is no other's.
+    before: Vec<Holder>,
+}
+
+impl OtherMounts {
+    /// Lists them while `entry` is still mounted.
+    pub fn of(entry: &MountEntry) -> OtherMounts {
+        OtherMounts { entry: entry.clone(), before: other_mounts(entry) }
+    }
+
+    /// Gives those that are left after `entry` was unmounted.
+    pub fn left(mut self) -> Vec<Holder> {
+        if !self.before.is_empty() {
+            let after = other_mounts(&self.entry);
+            self.before.retain(|holder| after.contains(holder));
+        }
+        self.before
+    }
+}
+
+fn other_mounts(entry: &MountEntry) -> Vec<Holder> {
+    let mut others: Vec<Holder> = mountpoints_of(entry, mountinfo::read().unwrap_or_default())
+        .map(|mountpoint| Holder::MountElsewhere { mountpoint, seen_by: None })
+        .collect();
+    let namespace_of = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
+    let mut seen: HashSet<PathBuf> = namespace_of(Path::new("/proc/self")).into_iter().collect();
+    for (pid, process) in processes() {
+        if !namespace_of(&process).is_some_and(|namespace| seen.insert(namespace)) {
+            continue;
+        }
+        let table = mountinfo::parse(&fs::read(process.join("mountinfo")).unwrap_or_default());
+        let seen_by = Some((pid, name_of(&process)));
+        let found = mountpoints_of(entry, table);
+        others
+            .extend(found.map(|mountpoint| Holder::MountElsewhere { mountpoint, seen_by: seen_by.clone() }));
+    }
+    others
+}
+
+/// Gives where a table of mounts has the filesystem of `entry` beside that one.
+fn mountpoints_of(entry: &MountEntry, table: Vec<MountEntry>) -> impl Iterator<Item = PathBuf> + '_ {
+    let is_other = |other: &MountEntry| other.device == entry.device && other.id != entry.id;
+    table.into_iter().filter(is_other).map(|other| other.mountpoint)
+}
+
+/// Lists all processes: their numbers and directories in /proc.
+fn processes() -> impl Iterator<Item = (u32, PathBuf)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+}
+
+fn name_of(process: &Path) -> String {
+    fs::read_to_string(process.join("comm")).unwrap_or_default().trim_end().to_owned()
 }
 
 /// Tells what a process does with a filesystem, given its directory in /proc.

@@ -3,15 +3,15 @@
 //! asked for, and then waits for the server. Mounts of other FUSE programs are unmounted as they would be without it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
 
+use crate::holders::OtherMounts;
 use crate::mountinfo::{self, MountEntry};
-use crate::presence::{self, Server};
+use crate::presence;
 use crate::report::{one_line, say};
 use crate::unmount::{resolve, wait_for_servers};
 
@@ -84,7 +84,7 @@ fn unmount(call: &Call) -> anyhow::Result<ExitCode> {
         true => None,
         false => mountinfo::topmost_at(&resolve(&call.target)?)?.filter(MountEntry::is_fuse),
     };
-    let servers = entry.as_ref().map(presence::servers).unwrap_or_default();
+    let found = entry.map(|entry| (presence::servers(&entry), OtherMounts::of(&entry)));
     // With this option it calls no helper, such as this one.
     let status = Command::new(UMOUNT).arg("-i").args(&call.arguments).status();
     let status = status.with_context(|| format!("run {UMOUNT}"))?;
@@ -92,18 +92,13 @@ fn unmount(call: &Call) -> anyhow::Result<ExitCode> {
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         return Ok(ExitCode::from(code.unwrap_or(FAILED)));
     }
-    if let Some(entry) = entry {
-        let servers = servers.into_iter().filter(|server| !is_still_mounted(server, &entry)).collect();
-        wait_for_servers(servers, |_| ())?;
+    if let Some((servers, others)) = found {
+        // The file system may still be mounted elsewhere, or only this process's namespace have lost it.
+        if others.left().is_empty() {
+            wait_for_servers(servers, |_| ())?;
+        }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says whether the server's file system is still mounted where the server runs: elsewhere in the tree, or because only
-/// this process's namespace has lost it.
-fn is_still_mounted(server: &Server, entry: &MountEntry) -> bool {
-    let table = fs::read(format!("/proc/{}/mountinfo", server.pid)).unwrap_or_default();
-    mountinfo::parse(&table).iter().any(|other| other.device == entry.device)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use signal_hook::consts::{SIGINT, SIGQUIT};
 
 use crate::descriptor::Inherited;
-use crate::holders::{Holder, holders};
+use crate::holders::{Holder, OtherMounts, holders};
 use crate::mountinfo::{self, MountEntry};
 use crate::mountpoint::{self, Unmount, UnmountError};
 use crate::presence::{self, Ending, Server};
@@ -66,17 +66,17 @@ pub fn run(request: &UnmountRequest) -> anyhow::Result<Outcome> {
             request.say(format_args!("{}: not mounted", path.display()));
             return Ok(Outcome::NotMounted);
         };
-        let servers = presence::servers(&entry);
+        let (servers, others) = (presence::servers(&entry), OtherMounts::of(&entry));
         request.tell(format_args!("unmount {} (device {})", path.display(), entry.device));
         match mountpoint::unmount(&path, Unmount::WhenIdle) {
             Ok(()) => {
-                return wait_for_servers(servers, |text| request.tell(text)).map(|()| Outcome::Unmounted);
+                return finish(request, &entry, servers, &others.left());
             }
             Err(UnmountError::Busy(_)) if tries_left > 0 => {
                 request.tell(format_args!("{}: still in use, trying again in {pause:?}", path.display()));
             }
             Err(UnmountError::Busy(_)) if request.is_lazy => {
-                return unmount_lazily(request, &entry, servers);
+                return unmount_lazily(request, &entry, servers, others);
             }
             Err(error) => {
                 request.say(format_args!("{error}"));
@@ -164,18 +164,30 @@ fn unmount_lazily(
     request: &UnmountRequest,
     entry: &MountEntry,
     servers: Vec<Server>,
+    others: OtherMounts,
 ) -> anyhow::Result<Outcome> {
-    let holders = holders(entry);
+    let mut holders = holders(entry);
     if let Err(error) = mountpoint::unmount(&entry.mountpoint, Unmount::Lazily) {
         request.say(format_args!("{error}"));
         return Ok(Outcome::StillMounted);
     }
+    holders.extend(others.left());
+    finish(request, entry, servers, &holders)
+}
+
+/// Waits until the image of a mount that is gone is closed, unless somebody holds the filesystem for as long as they like.
+fn finish(
+    request: &UnmountRequest,
+    entry: &MountEntry,
+    servers: Vec<Server>,
+    holders: &[Holder],
+) -> anyhow::Result<Outcome> {
     if holders.is_empty() {
         return wait_for_servers(servers, |text| request.tell(text)).map(|()| Outcome::Unmounted);
     }
     let path = entry.mountpoint.display();
     request.say(format_args!("{path}: unmounted, but the image stays open until these are done with it:"));
-    request.say_holders(&holders);
+    request.say_holders(holders);
     Ok(Outcome::Unmounted)
 }
 

@@ -246,3 +246,31 @@ fn version_and_help_are_printed() {
         assert!(help.stdout.contains(option), "{option} is not in the help");
     }
 }
+
+#[test]
+fn guestunmount_does_not_wait_for_mounts_of_other_namespaces_and_names_them() {
+    if !is_root() {
+        return skip("a mount namespace needs root");
+    }
+    let disk = small_ext4();
+    let mounted = Mounted::read_only(disk.path(), "/dev/sda1");
+    let folder = mounted.path();
+    let script = "echo ready; read nothing";
+    let mut holder = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    holder.stdout.take().unwrap().read_exact(&mut ready).unwrap();
+    let outcome = mounted.guestunmount();
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+    let named = format!("process {} (sh) has it mounted at {}", holder.id(), folder.display());
+    assert!(outcome.stderr.contains(&named), "{}", outcome.stderr);
+    assert!(!processes_naming(disk.path()).is_empty(), "the image is closed already");
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    drop(mounted);
+    assert_nothing_left(disk.path(), &folder);
+}
