@@ -16,8 +16,8 @@ const PLAIN_FILES: usize = 2_000;
 /// Files in one folder of the body.
 const FILES_IN_FOLDER: usize = 50;
 
-/// The largest value of an extended attribute (XATTR_SIZE_MAX in linux/limits.h).
-const XATTR_BYTES_MAX: usize = 64 << 10;
+/// The largest value of an extended attribute that Linux passes on (XATTR_SIZE_MAX in linux/limits.h).
+pub const XATTR_BYTES_MAX: usize = 64 << 10;
 
 /// What the file system under test can hold.
 #[derive(Debug, Clone, Copy)]
@@ -188,14 +188,14 @@ fn make_xattrs(root: &Path) {
     rustix::fs::setxattr(root.join("deep"), "user.on-a-folder", b"yes", XattrFlags::empty()).unwrap();
 }
 
-/// Adds what not every Unix file system holds: values of extended attributes of the largest size, attributes of links and
-/// special files, names of attributes that are not UTF-8, and times far away.
-pub fn make_extremes(root: &Path) {
+/// Adds what not every Unix file system holds: values of extended attributes of the largest size, in bytes, attributes of
+/// links and special files, names of attributes that are not UTF-8, and times far away.
+pub fn make_extremes(root: &Path, xattr_bytes_max: usize) {
     let folder = root.join("extremes");
     fs::create_dir(&folder).unwrap();
     let file = folder.join("with-xattrs");
     fs::write(&file, "attributes").unwrap();
-    let largest: Vec<u8> = (0..XATTR_BYTES_MAX).map(|index| u8::try_from(index % 251).unwrap()).collect();
+    let largest: Vec<u8> = (0..xattr_bytes_max).map(|index| u8::try_from(index % 251).unwrap()).collect();
     let label = b"system_u:object_r:etc_t:s0\0";
     let names: [(&[u8], &[u8]); 5] = [
         (b"user.largest", &largest),

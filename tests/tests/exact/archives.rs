@@ -9,10 +9,10 @@ use guestfs_tests::command::succeed;
 use guestfs_tests::compare::{Fidelity, assert_same_tree, make_same_tree};
 use guestfs_tests::disk::Disk;
 use guestfs_tests::mounted::Mounted;
-use guestfs_tests::programs::{is_root, skip};
-use guestfs_tests::tree::{UNIX, make_extremes, make_tree};
+use guestfs_tests::programs::{host_can_mount, is_root, skip};
+use guestfs_tests::tree::{UNIX, XATTR_BYTES_MAX, make_extremes, make_tree};
 
-use crate::native::{EXT4, Kind, XFS};
+use crate::native::{BTRFS, EXT4, Kind, XFS};
 
 /// Shell commands, each with an output in which an archive's bytes or a list of files can be compared. tar leaves out
 /// sockets; in the format that has attributes it names sparse files by its own process, so they go separately.
@@ -45,7 +45,8 @@ fn disk_with_everything((filesystem, mkfs, _): Kind) -> Disk {
     let disk = Disk::formatted(512, filesystem, mkfs);
     let device = disk.attach();
     let native = device.mount("rw");
-    make_extremes(&native.path());
+    // btrfs keeps a value in one node of its tree, of 16 KiB.
+    make_extremes(&native.path(), if filesystem == "btrfs" { 15 << 10 } else { XATTR_BYTES_MAX });
     make_tree(&native.path(), UNIX);
     drop((native, device));
     disk
@@ -96,4 +97,12 @@ fn archives_and_restored_trees_are_equal_on_ext4() {
 #[test]
 fn archives_and_restored_trees_are_equal_on_xfs() {
     archives_and_restored_trees_are_equal(XFS);
+}
+
+#[test]
+fn archives_and_restored_trees_are_equal_on_btrfs() {
+    if !host_can_mount("btrfs") {
+        return skip("the host's kernel knows no btrfs");
+    }
+    archives_and_restored_trees_are_equal(BTRFS);
 }

@@ -16,6 +16,7 @@ pub type Kind = (&'static str, &'static [&'static str], u64);
 
 pub const EXT4: Kind = ("ext4", &["-q", "-F", "-O", "ea_inode"], 128);
 pub const XFS: Kind = ("xfs", &["-q", "-f"], 320);
+pub const BTRFS: Kind = ("btrfs", &["-q", "-f"], 320);
 
 /// The options with which a mount is to behave as one of the host's kernel does.
 pub const AS_NATIVE: &str = "allow_other,default_permissions,suid,dev";
