@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use crate::command::succeed;
 use crate::loop_device::LoopDevice;
 
-/// Where the first partition begins: the usual alignment.
-const PARTITION_START: u64 = 1 << 20;
+/// Where the first partition begins, in bytes: the usual alignment.
+pub const PARTITION_START: u64 = 1 << 20;
 
 /// A disk image in a folder of its own, which is removed with it.
 #[derive(Debug)]

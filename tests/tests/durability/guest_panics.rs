@@ -1,7 +1,7 @@
 //! The guest's kernel panics in the midst of a walk: at a damaged inode of a file system that is to panic then.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::Command;
 
 use guestfs_tests::command::{run, succeed};
@@ -70,4 +70,20 @@ fn a_panic_gives_errors_and_its_reason_is_told() {
     // Not the registers.
     assert!(!outcome.stderr.contains("RAX:"), "{}", outcome.stderr);
     assert!(!run(Command::new("mountpoint").arg("-q").arg(folder)).status.success());
+}
+
+#[test]
+fn a_read_only_mount_survives_a_file_that_ends_each_appliance() {
+    let disk = damaged_guest();
+    let image = disk.path().to_str().unwrap();
+    let mounted = Mounted::new(["-a", image, "-m", "/dev/sda:/:errors=panic", "--ro"]);
+    let folder = mounted.path();
+    let before = qemu_of(disk.path());
+    let inode = fs::metadata(folder.join("good")).unwrap().ino();
+    // Another appliance takes the place of each that the question ends, until that is given up.
+    assert_eq!(fs::metadata(folder.join("bad")).unwrap_err().raw_os_error(), Some(libc::EIO));
+    assert_eq!(fs::read_to_string(folder.join("good/file")).unwrap(), "whole");
+    assert_eq!(fs::metadata(folder.join("good")).unwrap().ino(), inode);
+    assert_ne!(qemu_of(disk.path()), before, "no appliance was lost");
+    mounted.unmount();
 }

@@ -1,12 +1,13 @@
 //! An ordinary user, who mounts through fusermount3, and what others may do with that mount.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guestfs_tests::command::{Outcome, run};
-use guestfs_tests::disk::Disk;
+use guestfs_tests::command::{Outcome, run, succeed};
+use guestfs_tests::disk::{Disk, PARTITION_START};
+use guestfs_tests::loop_device::LoopDevice;
 use guestfs_tests::programs::{is_installed, is_root, program, skip};
 use guestfs_tests::remains::{assert_nothing_left, is_mountpoint};
 use tempfile::TempDir;
@@ -66,21 +67,31 @@ impl Home {
 
     fn mount(&self, options: &[&str]) -> Outcome {
         let mut command = self.as_user(NOBODY, self.program("guestmount").as_str());
-        command.arg("-a").arg(self.folder.path().join("disk.img")).args(["-m", "/dev/sda1", "--ro"]);
+        command.arg("-a").arg(self.image()).args(["-m", "/dev/sda1"]);
         run(command.args(options).arg(self.mountpoint()))
     }
 
     fn unmount(&self) {
         let outcome = run(self.as_user(NOBODY, &self.program("guestunmount")).arg(self.mountpoint()));
         assert!(outcome.status.success(), "{}", outcome.stderr);
-        assert_nothing_left(&self.folder.path().join("disk.img"), &self.mountpoint());
+        assert_nothing_left(&self.image(), &self.mountpoint());
+    }
+
+    fn image(&self) -> PathBuf {
+        self.folder.path().join("disk.img")
+    }
+
+    /// Gives what stat(1) says of a file of the mount, in this format.
+    fn stat(&self, format: &str, name: &str) -> String {
+        let mut command = self.as_user(NOBODY, "stat");
+        succeed(command.args(["--format", format]).arg(self.mountpoint().join(name))).trim().to_owned()
     }
 
     fn program(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn mountpoint(&self) -> std::path::PathBuf {
+    fn mountpoint(&self) -> PathBuf {
         self.folder.path().join("mnt")
     }
 
@@ -101,7 +112,7 @@ impl Drop for Home {
 #[test]
 fn an_ordinary_user_mounts_and_only_those_who_may_see_it_do() {
     let Some(home) = Home::new() else { return };
-    let outcome = home.mount(&[]);
+    let outcome = home.mount(&["--ro"]);
     assert!(outcome.status.success(), "{}", outcome.stderr);
     assert!(
         home.can_read(NOBODY, "public") && home.can_read(NOBODY, "private"),
@@ -112,14 +123,14 @@ fn an_ordinary_user_mounts_and_only_those_who_may_see_it_do() {
     assert!(fs::read(home.mountpoint().join("public")).is_err());
     home.unmount();
 
-    let outcome = home.mount(&["-o", "default_permissions"]);
+    let outcome = home.mount(&["--ro", "-o", "default_permissions"]);
     assert!(outcome.status.success(), "{}", outcome.stderr);
     assert!(home.can_read(NOBODY, "public"));
     assert!(!home.can_read(NOBODY, "private"), "it is the guest's root's");
     home.unmount();
 
     let allows = fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
-    let outcome = home.mount(&["-o", "allow_other"]);
+    let outcome = home.mount(&["--ro", "-o", "allow_other"]);
     if allows.lines().any(|line| line.trim() == "user_allow_other") {
         assert!(outcome.status.success(), "{}", outcome.stderr);
         assert!(home.can_read(OTHER, "public"));
@@ -127,6 +138,26 @@ fn an_ordinary_user_mounts_and_only_those_who_may_see_it_do() {
     } else {
         assert_eq!(outcome.code(), 1, "{outcome:?}");
         assert!(outcome.stderr.contains("user_allow_other"), "{}", outcome.stderr);
-        assert_nothing_left(&home.folder.path().join("disk.img"), &home.mountpoint());
+        assert_nothing_left(&home.image(), &home.mountpoint());
+    }
+
+    let outcome = home.mount(&["--rw", "--map-owner", "-o", "default_permissions"]);
+    assert!(outcome.status.success(), "{}", outcome.stderr);
+    assert_eq!(home.stat("%u:%g %a", "private"), format!("{NOBODY}:{NOBODY} 600"));
+    let script = "echo changed >private && echo new >new && chown 1:2 private && chmod 640 private";
+    let mut shell = home.as_user(NOBODY, "sh");
+    let outcome = run(shell.args(["-c", &format!("cd \"$0\" && {script}")]).arg(home.mountpoint()));
+    // Nobody but root gives files away, here as everywhere.
+    assert!(!outcome.status.success() && outcome.stderr.contains("chown"), "{}", outcome.stderr);
+    assert_eq!(home.stat("%u:%g %a %s", "private"), format!("{NOBODY}:{NOBODY} 600 8"));
+    home.unmount();
+    let length = fs::metadata(home.image()).unwrap().len() - PARTITION_START;
+    let device = LoopDevice::attach(&home.image(), PARTITION_START, length);
+    let native = device.mount("ro");
+    for (name, content) in [("private", "changed\n"), ("new", "new\n")] {
+        let path = native.path().join(name);
+        let attributes = fs::metadata(&path).unwrap();
+        assert_eq!((attributes.uid(), attributes.gid()), (0, 0), "{name} keeps the guest's owner");
+        assert_eq!(fs::read_to_string(path).unwrap(), content);
     }
 }
