@@ -4,6 +4,7 @@ mod archives;
 mod exerciser;
 mod files;
 mod identity;
+mod large;
 mod native;
 mod permissions;
 mod posix;
