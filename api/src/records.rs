@@ -1,5 +1,6 @@
 //! Records that procedures take and return, field by field as on the wire.
 
+mod btrfs;
 mod inspection;
 mod lvm;
 mod maps;
@@ -8,6 +9,7 @@ mod md;
 use crate::values::{ByteString, FileName};
 use crate::xdr::{Decode, DecodeError, Decoder, Encode, Encoder, record};
 
+pub use self::btrfs::{BtrfsBalance, BtrfsQuotaGroup, BtrfsScrub, BtrfsSubvolume};
 pub use self::inspection::{
     Application2, Drive, FoundFilesystem, GuestMount, Inspection, Medium, OperatingSystem, Version,
     WindowsParts,
@@ -370,18 +372,5 @@ record! {
         pub im_device: ByteString,
         /// The subvolume, or empty.
         pub im_volume: ByteString,
-    }
-}
-
-record! {
-    /// A subvolume of a btrfs.
-    #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct BtrfsSubvolume {
-        /// Its id.
-        pub btrfssubvolume_id: u64,
-        /// The id of the subvolume above it.
-        pub btrfssubvolume_top_level_id: u64,
-        /// Its path from the top level.
-        pub btrfssubvolume_path: ByteString,
     }
 }

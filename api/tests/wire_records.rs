@@ -5,7 +5,11 @@
 use std::fmt::Debug;
 
 use guestfs_api::OptionalArguments;
-use guestfs_api::procedures::btrfs::BtrfsSubvolumeCreateOptions;
+use guestfs_api::procedures::btrfs::{BtrfsSubvolumeCreateOptions, BtrfsSubvolumeSnapshotOptions};
+use guestfs_api::procedures::btrfs_upkeep::{
+    BtrfsFilesystemDefragmentOptions, BtrfsFilesystemResizeOptions, BtrfsImageOptions, BtrfsScrubFullOptions,
+    MkfsBtrfsOptions,
+};
 use guestfs_api::procedures::files::FollowOptions;
 use guestfs_api::procedures::filesystems::{
     BtrfsFsckOptions, E2fsckOptions, MkfsOptions, NtfsfixOptions, XfsRepairOptions,
@@ -149,6 +153,38 @@ fn btrfssubvolume_is_two_ids_and_a_path() {
     assert_fields(record, &[hyper(1), hyper(2), string(b'c')]);
 }
 
+#[test]
+fn what_is_told_of_a_btrfs_is_numbers_with_a_word_in_front() {
+    let group = BtrfsQuotaGroup { btrfsqgroup_id: "a".to_owned(), btrfsqgroup_rfer: 2, btrfsqgroup_excl: 3 };
+    assert_fields(group, &[string(b'a'), hyper(2), hyper(3)]);
+    let balance = BtrfsBalance {
+        btrfsbalance_status: "a".to_owned(),
+        btrfsbalance_total: 2,
+        btrfsbalance_balanced: 3,
+        btrfsbalance_considered: 4,
+        btrfsbalance_left: 5,
+    };
+    assert_fields(balance, &[string(b'a'), hyper(2), hyper(3), hyper(4), hyper(5)]);
+    let scrub = BtrfsScrub {
+        btrfsscrub_data_extents_scrubbed: 1,
+        btrfsscrub_tree_extents_scrubbed: 2,
+        btrfsscrub_data_bytes_scrubbed: 3,
+        btrfsscrub_tree_bytes_scrubbed: 4,
+        btrfsscrub_read_errors: 5,
+        btrfsscrub_csum_errors: 6,
+        btrfsscrub_verify_errors: 7,
+        btrfsscrub_no_csum: 8,
+        btrfsscrub_csum_discards: 9,
+        btrfsscrub_super_errors: 10,
+        btrfsscrub_malloc_errors: 11,
+        btrfsscrub_uncorrectable_errors: 12,
+        btrfsscrub_unverified_errors: 13,
+        btrfsscrub_corrected_errors: 14,
+        btrfsscrub_last_physical: 15,
+    };
+    assert_fields(scrub, &(1..=15).map(hyper).collect::<Vec<_>>());
+}
+
 fn uuid() -> LvmUuid {
     LvmUuid([b'u'; 32])
 }
@@ -262,6 +298,30 @@ fn optional_arguments_of_arrays_and_encrypted_devices() {
         cipher: Some("c".to_owned()),
     };
     assert_options(options, &[int(1), string(b'b'), string(b'c')]);
+}
+
+#[test]
+fn optional_arguments_of_btrfs() {
+    let text = |letter: &str| Some(letter.to_owned());
+    let options = MkfsBtrfsOptions {
+        allocstart: Some(1),
+        bytecount: Some(2),
+        datatype: text("c"),
+        leafsize: Some(4),
+        label: text("e"),
+        metadata: text("f"),
+        nodesize: Some(7),
+        sectorsize: Some(8),
+    };
+    let fields = [hyper(1), hyper(2), string(b'c'), int(4), string(b'e'), string(b'f'), int(7), int(8)];
+    assert_options(options, &fields);
+    let snapshot = BtrfsSubvolumeSnapshotOptions { ro: Some(true), qgroupid: text("b") };
+    assert_options(snapshot, &[int(1), string(b'b')]);
+    let defragment = BtrfsFilesystemDefragmentOptions { flush: Some(true), compress: text("b") };
+    assert_options(defragment, &[int(1), string(b'b')]);
+    assert_options(BtrfsFilesystemResizeOptions { size: Some(1) }, &[hyper(1)]);
+    assert_options(BtrfsImageOptions { compresslevel: Some(1) }, &[int(1)]);
+    assert_options(BtrfsScrubFullOptions { readonly: Some(true) }, &[int(1)]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod appliance;
 pub mod block_devices;
 pub mod btrfs;
+pub mod btrfs_upkeep;
 pub mod control;
 pub mod directories;
 pub mod files;
@@ -26,6 +27,7 @@ static TOPICS: &[&[&Procedure]] = &[
     appliance::PROCEDURES,
     block_devices::PROCEDURES,
     btrfs::PROCEDURES,
+    btrfs_upkeep::PROCEDURES,
     control::PROCEDURES,
     directories::PROCEDURES,
     files::PROCEDURES,

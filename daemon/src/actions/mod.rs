@@ -4,6 +4,7 @@ pub mod appliance;
 mod arguments;
 pub mod block_devices;
 pub mod btrfs;
+pub mod btrfs_upkeep;
 pub mod control;
 pub mod directories;
 pub mod files;
@@ -33,6 +34,7 @@ static TOPICS: &[Dispatch] = &[
     topics::appliance::dispatch,
     topics::block_devices::dispatch,
     topics::btrfs::dispatch,
+    topics::btrfs_upkeep::dispatch,
     topics::control::dispatch,
     topics::directories::dispatch,
     topics::files::dispatch,

@@ -20,6 +20,7 @@ static TOPICS: &[Dispatch] = &[
     topics::appliance::dispatch,
     topics::block_devices::dispatch,
     topics::btrfs::dispatch,
+    topics::btrfs_upkeep::dispatch,
     topics::control::dispatch,
     topics::directories::dispatch,
     topics::files::dispatch,

@@ -2,6 +2,7 @@
 
 mod arrays;
 mod btrfs;
+mod btrfs_upkeep;
 mod encrypted;
 mod many;
 mod partitions;
