@@ -120,7 +120,7 @@ impl Server {
             Some(kind) => kind.clone(),
             None => kind_of(device, &node)?,
         };
-        header::check_memory(device, &node)?;
+        header::check(device, &node)?;
         self.with_key("open", device, key, |command, node| {
             let command = command.arg(format!("--type={kind}"));
             let command = match options.readonly {

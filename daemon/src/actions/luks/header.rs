@@ -1,5 +1,5 @@
-//! How much memory a LUKS2 device takes to be opened: the function that turns a passphrase into a key is made to need
-//! it, and without it the kernel would end whatever program it picks.
+//! What a LUKS device takes to be opened: the function that turns a passphrase into a key is made to need memory and time.
+//! Without the memory the kernel would end whatever program it picks, and a damaged or hostile header can ask for years.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -20,13 +20,37 @@ const MARK: &[u8] = b"LUKS\xba\xbe\0\x02";
 /// Names the memory of a slot's function in the text, in KiB.
 const MEMORY_KEY: &[u8] = b"\"memory\":";
 
-/// Fails when no key slot of a LUKS2 device can be opened with the memory that is free.
-pub fn check_memory(device: &DeviceName, node: &Path) -> Result<(), Failure> {
-    let text = File::open(node).and_then(|file| read_text(&file));
-    let text = text.map_err(|error| Failure::io(&error, format_args!("read the header of {device}")))?;
-    let (Some(needed), Some(free)) = (text.as_deref().and_then(least_memory), free_memory()) else {
-        return Ok(());
+/// The most rounds of the function that a header may ask for. cryptsetup chooses as many as take its maker's processor two
+/// seconds, which is some ten million; so many would take the fastest one minutes.
+const ROUNDS_MAX: u64 = 1_000_000_000;
+
+/// Names the rounds of a slot's function in the text: of PBKDF2, and of Argon2.
+const ROUNDS_KEYS: [&[u8]; 2] = [b"\"iterations\":", b"\"time\":"];
+
+/// Fails when no key slot of a device can be opened with the memory that is free, or within the time that one waits.
+pub fn check(device: &DeviceName, node: &Path) -> Result<(), Failure> {
+    let file = File::open(node);
+    let read = file.and_then(|file| Ok((read_binary(&file)?, read_text(&file)?)));
+    let (binary, text) =
+        read.map_err(|error| Failure::io(&error, format_args!("read the header of {device}")))?;
+    let rounds = match &text {
+        Some(text) => least_rounds(text),
+        None => binary.and_then(|binary| least_rounds_of_luks1(&binary)),
     };
+    if let Some(rounds) = rounds.filter(|rounds| *rounds > ROUNDS_MAX) {
+        return Err(Failure {
+            errno: Some(Errno::EINVAL),
+            message: format!(
+                "open {device}: its header asks for {rounds} rounds for each key that is tried, which no program writes: \
+                 it is damaged"
+            ),
+        });
+    }
+    text.as_deref().map_or(Ok(()), |text| check_memory(device, text))
+}
+
+fn check_memory(device: &DeviceName, text: &[u8]) -> Result<(), Failure> {
+    let (Some(needed), Some(free)) = (least_memory(text), free_memory()) else { return Ok(()) };
     if needed <= free {
         return Ok(());
     }
@@ -43,13 +67,18 @@ pub fn check_memory(device: &DeviceName, node: &Path) -> Result<(), Failure> {
     })
 }
 
-/// Reads the text of a LUKS2 header; `None` for anything else.
-fn read_text(device: &File) -> std::io::Result<Option<Vec<u8>>> {
+/// Reads the beginning of a device; `None` where it is shorter than any header.
+fn read_binary(device: &File) -> std::io::Result<Option<[u8; BINARY_BYTES]>> {
     let mut binary = [0; BINARY_BYTES];
     match device.read_exact_at(&mut binary, 0) {
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(None),
-        result => result?,
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+        result => result.map(|()| Some(binary)),
     }
+}
+
+/// Reads the text of a LUKS2 header; `None` for anything else.
+fn read_text(device: &File) -> std::io::Result<Option<Vec<u8>>> {
+    let Some(binary) = read_binary(device)? else { return Ok(None) };
     let length = u64::from_be_bytes(binary[8..16].try_into().expect("eight bytes"));
     let begin = u64::try_from(BINARY_BYTES).expect("4 KiB fit");
     if !binary.starts_with(MARK) || !(begin + 1..=HEADER_BYTES_MAX).contains(&length) {
@@ -62,26 +91,56 @@ fn read_text(device: &File) -> std::io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Finds the least memory that one of the slots takes, in KiB; `None` when one takes none or there are no slots. The
-/// text is JSON, in which this name stands for nothing else.
+/// Finds the least memory that one of the slots takes, in KiB; `None` when one takes none or there are no slots.
 fn least_memory(text: &[u8]) -> Option<u64> {
     /// Names the function of a slot that takes no memory to speak of.
     const WITHOUT_MEMORY: &[u8] = b"\"pbkdf2\"";
-    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-    let text: Vec<u8> = text[..end].iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    // Digests are made with it too, and say so behind the slots.
-    let slots = text.windows(b"\"segments\"".len()).position(|window| window == b"\"segments\"");
-    let slots = &text[..slots.unwrap_or(text.len())];
+    let slots = slots_of(text);
     if slots.windows(WITHOUT_MEMORY.len()).any(|window| window == WITHOUT_MEMORY) {
         return None;
     }
-    let places = slots.windows(MEMORY_KEY.len()).enumerate().filter(|(_, window)| *window == MEMORY_KEY);
-    let numbers = places.filter_map(|(place, _)| {
-        let digits = slots.get(place + MEMORY_KEY.len()..)?;
+    numbers_behind(&slots, MEMORY_KEY).min()
+}
+
+/// Finds the fewest rounds that one of the slots takes; `None` when there are no slots.
+fn least_rounds(text: &[u8]) -> Option<u64> {
+    let slots = slots_of(text);
+    ROUNDS_KEYS.into_iter().flat_map(|key| numbers_behind(&slots, key)).min()
+}
+
+/// Finds the fewest rounds that one of the slots of a LUKS1 device takes (LUKS On-Disk Format Specification 1.2, figures 1
+/// and 2).
+fn least_rounds_of_luks1(binary: &[u8; BINARY_BYTES]) -> Option<u64> {
+    const MARK: &[u8] = b"LUKS\xba\xbe\0\x01";
+    const SLOTS: std::ops::Range<usize> = 208..592;
+    const SLOT_BYTES: usize = 48;
+    const ENABLED: [u8; 4] = [0x00, 0xac, 0x71, 0xf3];
+    if !binary.starts_with(MARK) {
+        return None;
+    }
+    let enabled = binary[SLOTS].chunks_exact(SLOT_BYTES).filter(|slot| slot.starts_with(&ENABLED));
+    let rounds = |slot: &[u8]| u32::from_be_bytes(slot[4..8].try_into().expect("four bytes")).into();
+    enabled.map(rounds).min()
+}
+
+/// Gives the part of the text about the slots, without blanks: digests are made with the same functions, and say so behind
+/// it. The text is JSON, in which the names that are looked for stand for nothing else.
+fn slots_of(text: &[u8]) -> Vec<u8> {
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    let mut text: Vec<u8> = text[..end].iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let slots = text.windows(b"\"segments\"".len()).position(|window| window == b"\"segments\"");
+    text.truncate(slots.unwrap_or(text.len()));
+    text
+}
+
+/// Gives the numbers behind each place of a name.
+fn numbers_behind(text: &[u8], name: &[u8]) -> impl Iterator<Item = u64> {
+    let places = text.windows(name.len()).enumerate().filter(move |(_, window)| *window == name);
+    places.filter_map(|(place, _)| {
+        let digits = text.get(place + name.len()..)?;
         let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
         std::str::from_utf8(&digits[..end]).ok()?.parse().ok()
-    });
-    numbers.min()
+    })
 }
 
 /// Gives the memory that programs can have, in KiB; `None` where the kernel does not say.
@@ -136,7 +195,7 @@ mod tests {
         let mut from = header(text.as_bytes(), 16 << 10);
         std::io::copy(&mut from, &mut file.reopen().unwrap()).unwrap();
         let device = DeviceName::try_from("/dev/sda1").unwrap();
-        let failure = check_memory(&device, file.path()).unwrap_err();
+        let failure = check(&device, file.path()).unwrap_err();
         assert_eq!(failure.errno, Some(Errno::ENOMEM));
         assert!(
             failure.message.starts_with("open /dev/sda1: its keys take 4194304 MiB of memory"),
@@ -145,11 +204,44 @@ mod tests {
         assert!(failure.message.contains("LIBGUESTFS_MEMSIZE="), "{failure}");
     }
 
+    #[test]
+    fn a_header_that_asks_for_years_is_refused() {
+        let device = DeviceName::try_from("/dev/sda1").unwrap();
+        let checked = |header: &[u8]| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), header).unwrap();
+            check(&device, file.path())
+        };
+        let old = |slots: [(bool, u32); 2]| {
+            let mut header = vec![0; 4096];
+            header[..8].copy_from_slice(b"LUKS\xba\xbe\0\x01");
+            for (slot, (is_enabled, rounds)) in header[208..].chunks_exact_mut(48).zip(slots) {
+                let state: u32 = if is_enabled { 0x00ac_71f3 } else { 0xdead };
+                slot[..4].copy_from_slice(&state.to_be_bytes());
+                slot[4..8].copy_from_slice(&rounds.to_be_bytes());
+            }
+            header
+        };
+        assert_eq!(checked(&old([(true, u32::MAX), (true, 5000)])), Ok(()));
+        for slots in [[(true, u32::MAX), (false, 5000)], [(true, u32::MAX), (true, 2_000_000_000)]] {
+            let failure = checked(&old(slots)).unwrap_err();
+            assert_eq!(failure.errno, Some(Errno::EINVAL));
+            assert!(failure.message.starts_with("open /dev/sda1: its header asks for "), "{failure}");
+        }
+        for kdf in ["\"type\":\"pbkdf2\",\"iterations\":4294967295", "\"time\":4294967295,\"memory\":32"] {
+            let text = format!("{{\"keyslots\":{{\"0\":{{\"kdf\":{{{kdf}}}}}}}}}");
+            let mut new = vec![0; 16 << 10];
+            header(text.as_bytes(), 16 << 10).read_exact_at(&mut new, 0).unwrap();
+            assert!(checked(&new).unwrap_err().message.contains("4294967295 rounds"), "{kdf}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_text_is_looked_at(text in proptest::collection::vec(any::<u8>(), 0..300), words in "(\"memory\":[0-9]{0,22},?){0,4}") {
             least_memory(&text);
             least_memory(words.as_bytes());
+            least_rounds(&text);
         }
     }
 }
