@@ -8,6 +8,7 @@ use guestfs_api::procedures::luks::{CryptsetupOpenOptions, Luks};
 use guestfs_api::values::{DeviceName, Key};
 use guestfs_api::{Errno, Failure};
 
+use crate::mounts::attach;
 use crate::server::Server;
 use crate::superblock::{self, Content};
 use crate::tools::{Command, Output, name_device};
@@ -121,6 +122,9 @@ impl Server {
             None => kind_of(device, &node)?,
         };
         header::check(device, &node)?;
+        if options.readonly != Some(true) {
+            attach::refuse_incomplete_array(self, format_args!("open {device}"), &node)?;
+        }
         self.with_key("open", device, key, |command, node| {
             let command = command.arg(format!("--type={kind}"));
             let command = match options.readonly {

@@ -101,18 +101,34 @@ impl Devices {
         }
     }
 
-    /// Says whether a node is that of an array, or of a partition of one, that runs read-only since members are
-    /// missing.
-    pub fn is_incomplete_array(&self, node: &Path) -> bool {
-        let Some(name) = node.file_name().and_then(|name| name.to_str()) else { return false };
+    /// Says whether a node is that of an array that runs read-only since members are missing, or of a partition of one, or
+    /// lies on one.
+    pub fn is_on_incomplete_array(&self, node: &Path) -> bool {
+        /// How many devices can lie on each other.
+        const LAYERS_MAX: usize = 8;
+        let name = node.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| self.lies_on_incomplete_array(name, LAYERS_MAX))
+    }
+
+    fn lies_on_incomplete_array(&self, kernel_name: &str, layers: usize) -> bool {
         // A partition is called like its array, with its number behind a `p`.
-        let array = name.split('p').next().unwrap_or(name);
-        let lacks_members = || {
+        let array = kernel_name.split('p').next().unwrap_or(kernel_name);
+        if self.lacks_members(array) {
+            return true;
+        }
+        let (Some(list), Some(layers)) = (&self.list, layers.checked_sub(1)) else { return false };
+        let below = fs::read_dir(list.join(kernel_name).join("slaves"));
+        let names =
+            below.into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        names.into_iter().any(|name| self.lies_on_incomplete_array(&name, layers))
+    }
+
+    fn lacks_members(&self, array: &str) -> bool {
+        let lacking = || {
             let file = self.list.as_ref()?.join(array).join("md/degraded");
             fs::read_to_string(file).ok()?.trim_end().parse::<u32>().ok()
         };
-        self.array_state(array).as_deref() == Some("readonly")
-            && lacks_members().is_some_and(|count| count > 0)
+        self.array_state(array).as_deref() == Some("readonly") && lacking().is_some_and(|count| count > 0)
     }
 
     fn is_running_array(&self, kernel_name: &str) -> bool {
@@ -185,6 +201,32 @@ mod tests {
         }
         let crypt = Mapped { uuid: "CRYPT-LUKS2-0123-vg-root".to_owned(), ..mapped("luks-root", "") };
         assert_eq!(crypt.public_name().unwrap().to_string(), "/dev/mapper/luks-root");
+    }
+
+    #[test]
+    fn what_lies_on_an_array_without_a_member_is_found_through_all_layers() {
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join("block");
+        let devices = Devices { list: Some(list.clone()), nodes: directory.path().to_owned() };
+        let write = |path: &str, text: &str| {
+            let path = list.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        write("md127/md/array_state", "readonly\n");
+        write("md127/md/degraded", "1\n");
+        write("dm-0/slaves/md127p1", "");
+        write("dm-1/slaves/dm-0", "");
+        write("dm-2/slaves/sda1", "");
+        // Nothing that a kernel shows.
+        write("dm-3/slaves/dm-3", "");
+        let is_on_it = |name: &str| devices.is_on_incomplete_array(&Path::new("/dev").join(name));
+        for name in ["md127", "md127p1", "dm-0", "dm-1"] {
+            assert!(is_on_it(name), "{name}");
+        }
+        assert!(!is_on_it("dm-2") && !is_on_it("dm-3") && !is_on_it("sda1"));
+        write("md127/md/degraded", "0\n");
+        assert!(!is_on_it("dm-1"));
     }
 
     proptest::proptest! {

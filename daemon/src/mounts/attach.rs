@@ -3,6 +3,7 @@
 //! A mount that fails leaves nothing behind.
 
 use std::ffi::CString;
+use std::fmt::Display;
 use std::fs::File;
 use std::path::Path;
 
@@ -46,10 +47,14 @@ pub fn kind_on_device(server: &Server, mountable: &Mountable, device: &Path) -> 
             Err(not_mountable(name.to_string(), "linux_raid_member", Usage::Member))
         }
         None => {
-            let kind = ask_blkid(server, device)?;
-            kind.ok_or_else(|| {
+            let kind = ask_blkid(server, device)?.ok_or_else(|| {
                 Failure::plain(format!("{name}: no file system found{}", hint(server, mountable)))
-            })
+            })?;
+            // Such as isw_raid_member and ddf_raid_member: arrays of firmware, which are not put together here.
+            match kind.ends_with("_member") {
+                true => Err(not_mountable(name.to_string(), &kind, Usage::Member)),
+                false => Ok(kind),
+            }
         }
     }
 }
@@ -57,16 +62,25 @@ pub fn kind_on_device(server: &Server, mountable: &Mountable, device: &Path) -> 
 /// Fails for devices that must not be written, though they can be mounted.
 pub fn refuse_to_write(server: &Server, mountable: &Mountable, device: &Path) -> Result<(), Failure> {
     refuse_member(mountable, device)?;
-    if server.devices.is_incomplete_array(device) {
-        return Err(Failure::errno(
-            Errno::EROFS,
-            format_args!(
-                "mount {mountable} to write: the array lacks members, which would be out of date afterwards: add its \
-                 other disks, or mount it read-only"
-            ),
-        ));
+    refuse_incomplete_array(server, format_args!("mount {mountable}"), device)
+}
+
+/// Fails for an array that lacks members, and for what lies on one.
+pub fn refuse_incomplete_array(
+    server: &Server,
+    operation: impl Display,
+    device: &Path,
+) -> Result<(), Failure> {
+    if !server.devices.is_on_incomplete_array(device) {
+        return Ok(());
     }
-    Ok(())
+    Err(Failure::errno(
+        Errno::EROFS,
+        format_args!(
+            "{operation} to write: the array lacks members, which would be out of date afterwards: add its other disks, \
+             or mount it read-only"
+        ),
+    ))
 }
 
 /// Fails for a member of an array that begins as the array does. Written to by itself it would differ from the other

@@ -1,14 +1,17 @@
 //! Linux's software RAID.
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::process::Command;
 
 use guestfs::Connection;
 use guestfs::api::Remote;
 use guestfs::api::procedures::filesystems::{Filesystems, MkfsOptions};
+use guestfs::api::procedures::luks::Luks;
+use guestfs::api::procedures::lvm::Lvm;
 use guestfs::api::procedures::md::{Md, MdCreateOptions};
-use guestfs::api::values::{ByteString, Mountable};
+use guestfs::api::values::{ByteString, Key, Mountable};
 use guestfs_tests::appliance::{device, with_disks, with_guest};
 use guestfs_tests::command::{run, succeed};
 use guestfs_tests::disk::{Disk, sha256};
@@ -132,4 +135,54 @@ fn an_array_is_made_and_mounted_and_without_a_member_read_only() {
     let outcome = run(guestmount(arguments(two, "/dev/md/data")).arg("--rw").arg(mountpoint.path()));
     assert_eq!(outcome.code(), 1, "an array without one of its members was made writable");
     assert!(outcome.stderr.contains("lacks members"), "{}", outcome.stderr);
+}
+
+#[test]
+fn what_lies_on_an_array_that_lacks_a_member_is_read_and_not_written() {
+    let disks = [Disk::blank(64), Disk::blank(64)];
+    let [one, two] = disks.each_ref();
+    let (opened, volume) = (device("/dev/mapper/opened"), device("/dev/vg/volume"));
+    let array = with_disks(&[one.path(), two.path()], |guest| {
+        let devices = ["/dev/sda", "/dev/sdb"].map(device);
+        let mirror = MdCreateOptions { level: Some("1".to_owned()), ..MdCreateOptions::default() };
+        guest.md_create("data", &devices, &mirror).expect("md_create");
+        let (array, key) = (device("/dev/md/data"), Key::new(b"key"));
+        guest.luks_format(&array, &key, 0).expect("luks_format");
+        guest.luks_open(&array, &key, "opened").expect("luks_open");
+        guest.pvcreate(&opened).expect("pvcreate");
+        guest.vgcreate("vg", std::slice::from_ref(&opened)).expect("vgcreate");
+        guest.lvcreate_free("volume", "vg", 100).expect("lvcreate_free");
+        guest.mkfs("ext4", &volume, &MkfsOptions::default()).expect("mkfs");
+        guest.list_md_devices().unwrap().remove(0)
+    });
+    let arguments = |disks: &[&Disk], access: &str| -> Vec<OsString> {
+        let given = ["--key".into(), format!("{array}:key:key").into(), access.into()];
+        [arguments(disks, "/dev/vg/volume"), given.to_vec()].concat()
+    };
+    let mounted = Mounted::new(arguments(&[one, two], "--rw"));
+    fs::write(mounted.path().join("file"), "over four layers").unwrap();
+    mounted.unmount();
+    for disk in [one, two] {
+        let mounted = Mounted::new(arguments(&[disk], "--ro"));
+        assert_eq!(fs::read_to_string(mounted.path().join("file")).unwrap(), "over four layers");
+        mounted.unmount();
+        let mountpoint = mountpoint();
+        let outcome = run(guestmount(arguments(&[disk], "--rw")).arg(mountpoint.path()));
+        assert_eq!(outcome.code(), 1, "{outcome:?}");
+        assert!(outcome.stderr.contains("to write: the array lacks members"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn a_disk_of_an_array_of_firmware_says_so() {
+    /// Where blkid looks for the mark of Intel's: in the last sector but one.
+    const FROM_END_BYTES: u64 = 1024;
+    let disk = Disk::blank(16);
+    let image = File::options().write(true).open(disk.path()).unwrap();
+    image.write_all_at(b"Intel Raid ISM Cfg Sig. 1.1.00", (16 << 20) - FROM_END_BYTES).unwrap();
+    let mountpoint = mountpoint();
+    let outcome = run(guestmount(arguments(&[&disk], "/dev/sda")).arg(mountpoint.path()));
+    assert_eq!(outcome.code(), 1);
+    let expected = "/dev/sda: it is one part of a larger device (isw_raid_member)";
+    assert!(outcome.stderr.contains(expected), "{}", outcome.stderr);
 }
