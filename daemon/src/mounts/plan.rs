@@ -101,6 +101,8 @@ fn defaults(driver: &Driver, umask: u32) -> Option<String> {
         "vfat" => Some(format!("utf8,umask={umask:03o}")),
         "exfat" => Some(format!("iocharset=utf8,umask={umask:03o}")),
         "hfsplus" | "hfs" => Some(format!("umask={umask:03o}")),
+        // A copy of a disk has the same UUID: the driver would take the second one for the first.
+        "xfs" => Some("nouuid".to_owned()),
         "iso9660" | "udf" => Some("iocharset=utf8".to_owned()),
         _ => None,
     }

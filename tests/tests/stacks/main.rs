@@ -3,6 +3,7 @@
 mod arrays;
 mod btrfs;
 mod btrfs_upkeep;
+mod clones;
 mod encrypted;
 mod many;
 mod partitions;
