@@ -24,7 +24,13 @@ use crate::request::Access;
 const TRIES: u32 = 3;
 
 /// How each kind of encrypted device begins: where, and with what.
-const MARKS: [(usize, &[u8], &str); 2] = [(0, b"LUKS\xba\xbe", "LUKS"), (3, b"-FVE-FS-", "BitLocker")];
+const MARKS: [(usize, &[u8], &str); 2] = [(0, b"LUKS\xba\xbe", "LUKS"), (3, b"-FVE-FS-", BITLOCKER)];
+
+const BITLOCKER: &str = "BitLocker";
+
+/// What helps where a password may have been misread.
+const MISREAD: &str =
+    "; of BitLocker, the appliance's cryptsetup may take only passwords in ASCII: try the recovery password";
 
 /// How a physical volume begins, in one of the first sectors.
 const VOLUME_MARK: &[u8] = b"LABELONE";
@@ -117,7 +123,8 @@ impl Unlocker {
             let (count, device) = (keys.len(), &encrypted.device);
             let which = if count == 1 { "the key that is" } else { "none of the keys that are" };
             let not = if count == 1 { "does not open it" } else { "opens it" };
-            bail!("{device} ({}): {which} given for it {not} ({count} tried)", encrypted.kind);
+            let advice = if keys.iter().any(|key| encrypted.may_be_misread(key)) { MISREAD } else { "" };
+            bail!("{device} ({}): {which} given for it {not} ({count} tried){advice}", encrypted.kind);
         }
         match self.asking {
             Asking::StandardInput => {
@@ -205,6 +212,12 @@ impl Encrypted {
             Opens::Device(device) => *device == self.device,
             Opens::Uuid(uuid) => self.uuid.as_ref() == Some(uuid),
         }
+    }
+
+    /// Says whether cryptsetup may take a key for another one: passwords of BitLocker are UTF-16, and versions up to 2.6
+    /// hash more than that where a letter takes several bytes in UTF-8.
+    fn may_be_misread(&self, key: &Key) -> bool {
+        self.kind == BITLOCKER && !key.expose().is_ascii()
     }
 
     fn described(&self) -> String {

@@ -3,6 +3,7 @@
 //! Everything made here is undone by `Drop`, whatever happens in between: mounts, loop devices, temporary folders.
 
 pub mod appliance;
+pub mod bitlocker;
 pub mod command;
 pub mod compare;
 pub mod crash;

@@ -1,6 +1,7 @@
 //! Storage stacks: devices that are made of others. Each is made through the library, closed, opened again and mounted.
 
 mod arrays;
+mod bitlocker;
 mod btrfs;
 mod btrfs_upkeep;
 mod clones;
