@@ -2,6 +2,7 @@
 
 mod byte_string;
 mod device;
+mod locked;
 mod operating_system;
 mod path;
 mod secret;

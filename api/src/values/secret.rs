@@ -1,14 +1,15 @@
-//! Bytes that are nobody else's business: they cross the wire, and no log or trace, and are wiped from memory.
+//! Bytes that are nobody else's business: they cross the wire, and no log or trace, and lie in memory that is locked and
+//! wiped.
 
 use std::fmt;
 
-use zeroize::Zeroize;
+use super::locked::LockedBytes;
 
 use crate::xdr::{Decode, DecodeError, Decoder, Encode, Encoder};
 
 /// Bytes that print as dots.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct Secret(LockedBytes);
 
 /// A passphrase, or the content of a key file: any bytes, on the wire those of a string.
 #[derive(Clone, PartialEq, Eq)]
@@ -17,12 +18,12 @@ pub struct Key(Secret);
 impl Secret {
     /// Takes the bytes.
     pub fn new(bytes: &[u8]) -> Secret {
-        Secret(bytes.to_vec())
+        Secret(LockedBytes::new(bytes))
     }
 
     /// Gives the bytes.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        self.0.as_slice()
     }
 }
 
@@ -38,15 +39,9 @@ impl Key {
     }
 }
 
-impl Drop for Secret {
-    fn drop(&mut self) {
-        self.0.zeroize();
-    }
-}
-
 impl Encode for Secret {
     fn encode(&self, encoder: &mut Encoder) {
-        encoder.opaque(&self.0);
+        encoder.opaque(self.expose());
     }
 }
 
