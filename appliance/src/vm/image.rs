@@ -14,6 +14,7 @@ use super::backing::{self, Reference};
 use super::drive::Access;
 use super::image_format::{END_LENGTH, Format, START_LENGTH, probe};
 use super::remote::RemoteError;
+use super::user::Identity;
 use crate::programs::{program, run};
 
 /// For `qemu-img info`, which reads a header.
@@ -167,7 +168,7 @@ pub fn examine(path: &Path, given: Option<Format>, access: Access) -> Result<Ima
     let mut image = inspect(path, given, access)?;
     // Only the overlay of a read-only drive needs the size.
     if access == Access::ReadOnly && image.virtual_size.is_none() {
-        image.virtual_size = Some(ask_size(&image.path, image.format)?);
+        image.virtual_size = Some(ask_size(&image)?);
     }
     Ok(image)
 }
@@ -306,10 +307,21 @@ struct Information {
 
 /// Asks `qemu-img` for the size of a disk whose format keeps it behind more than a header field. The path is
 /// absolute, so it cannot be taken for an option or a protocol.
-fn ask_size(path: &Path, format: Format) -> Result<u64, ImageError> {
+///
+/// As QEMU it reads what a guest may have written, and as QEMU it runs as nobody for a root, where nobody may read the
+/// image. Of one that refers to other files that is not known.
+fn ask_size(image: &Image) -> Result<u64, ImageError> {
+    let (path, format) = (&image.path, image.format);
     let failed = |message: String| ImageError::Size { path: path.to_owned(), format, message };
     let mut command = program("qemu-img");
     command.args(["info", "--output=json", "--force-share", "-f", format.name()]).arg(path);
+    let is_alone = matches!(image.below, Below::Nothing);
+    match Identity::unprivileged().filter(|user| is_alone && user.may_read(path)) {
+        Some(user) => {
+            user.run(&mut command);
+        }
+        None => log::debug!("{}: qemu-img looks at it as the caller", path.display()),
+    }
     let output = run(&mut command, INFO_DEADLINE).map_err(|error| failed(error.to_string()))?;
     let information: Information =
         serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))?;

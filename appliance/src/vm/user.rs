@@ -5,13 +5,17 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::str::FromStr;
+use std::time::Duration;
 
 use nix::unistd::{Gid, Uid, User, geteuid, setgroups, setresgid, setresuid};
 
 use super::accelerator::Accelerator;
 use super::error::LaunchError;
+use crate::programs::{program, run};
 
 /// Who owns nothing, on every Linux.
 const UNPRIVILEGED: &str = "nobody";
@@ -21,6 +25,9 @@ const CALLER: &str = "none";
 
 /// The device of hardware virtualisation. Who may open it, its group says.
 const KVM: &str = "/dev/kvm";
+
+/// For a program that asks the kernel one question.
+const LOOK_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Who is to run QEMU.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -107,6 +114,25 @@ impl Identity {
         self.user
     }
 
+    /// Finds who owns nothing, for a root who has a program look at what a guest may have written; `None` where there is no
+    /// such user, or the caller is not root.
+    pub(super) fn unprivileged() -> Option<Identity> {
+        let found = User::from_name(UNPRIVILEGED).ok().flatten().filter(|_| geteuid().is_root())?;
+        Some(Identity { name: found.name, user: found.uid, group: found.gid, kvm_group: None })
+    }
+
+    /// Has a command run as this user, and in no further group.
+    pub(super) fn run<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        // The caller is root, so the groups of the caller are given up with that.
+        command.gid(self.group.as_raw()).uid(self.user.as_raw())
+    }
+
+    /// Says whether this user may read a file, under this name.
+    pub(super) fn may_read(&self, path: &Path) -> bool {
+        let mut command = program("test");
+        run(self.run(command.arg("-r").arg(path)), LOOK_DEADLINE).is_ok()
+    }
+
     /// Becomes this user for good. Makes system calls only, so that it may run between fork and exec.
     pub(super) fn assume(&self) -> io::Result<()> {
         setgroups(self.kvm_group.as_slice())?;
@@ -190,5 +216,25 @@ mod tests {
         chown(device.path(), None, Some(0)).unwrap();
         set_mode(0o660);
         assert_eq!(group_of(device.path()), None);
+    }
+
+    #[test]
+    fn unprivileged_user_runs_programs_and_reads_what_all_may() {
+        use std::os::unix::fs::PermissionsExt;
+        let Some(nobody) = Identity::unprivileged() else {
+            return eprintln!("skipped: being another user needs root");
+        };
+        let said = |option: &str| run(nobody.run(program("id").arg(option)), LOOK_DEADLINE).unwrap().stdout;
+        assert_eq!(said("-u"), format!("{}\n", nobody.user).as_bytes());
+        assert_eq!(said("-G"), format!("{}\n", nobody.group).as_bytes());
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        for (mode, may) in [(0o644, true), (0o600, false)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(nobody.may_read(&file), may, "{mode:o}");
+        }
+        assert!(!nobody.may_read(&folder.path().join("none")));
     }
 }
