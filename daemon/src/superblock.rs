@@ -10,9 +10,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 mod raid;
+mod ufs;
 
 pub use self::identity::{Identity, identity};
 pub use self::raid::is_member_by_its_end;
+pub use self::ufs::ufs_option;
 
 /// How much of a device is looked at, in bytes: the last mark is reiserfs's and btrfs's, behind 64 KiB.
 const LOOKED_AT_BYTES: usize = 72 << 10;

@@ -8,6 +8,7 @@ pub mod command;
 pub mod compare;
 pub mod crash;
 pub mod disk;
+pub mod disklabel;
 pub mod fuzz;
 pub mod guest_disk;
 pub mod guest_tree;

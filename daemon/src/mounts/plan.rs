@@ -2,12 +2,14 @@
 //!
 //! What is asked for goes before everything here: options that are added are ones the caller can override.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use guestfs_api::Failure;
 use guestfs_api::values::Mountable;
 
 use super::options::{MountOptions, join};
+use crate::superblock;
 
 /// How a file system is to be mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +47,11 @@ impl Plan {
     ) -> Result<Plan, Failure> {
         let driver = driver(kind);
         let mut options = MountOptions::parse(options);
+        if driver == Driver::Kernel("ufs".to_owned()) {
+            // What cannot be read is for the mount itself to report.
+            let form = File::open(&device).and_then(|file| superblock::ufs_option(&file));
+            options.add_defaults(form.ok().flatten().unwrap_or_default());
+        }
         if let Some(defaults) = defaults(&driver, umask) {
             options.add_defaults(&defaults);
         }

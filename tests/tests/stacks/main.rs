@@ -2,6 +2,7 @@
 
 mod arrays;
 mod bitlocker;
+mod bsd;
 mod btrfs;
 mod btrfs_upkeep;
 mod clones;

@@ -27,9 +27,6 @@ pub const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
 /// Where file systems are mounted for a look; it is private to the appliance.
 const MOUNTS_DIRECTORY: &str = "/tmp";
 
-/// The types of UFS in the order in which they are tried: no mark on the disk tells them apart.
-const UFS_OPTIONS: [&str; 2] = ["ro,ufstype=ufs2", "ro,ufstype=44bsd"];
-
 /// Unmounts everything and looks at all file systems.
 pub fn at_all(server: &Server) -> Result<Inspection, Failure> {
     server.unmount_all()?;
@@ -74,15 +71,7 @@ fn at_one(
         b"unknown" | b"" => return nothing(FilesystemRole::Unknown),
         kind => String::from_utf8_lossy(kind).into_owned(),
     };
-    let mounted = match kind.as_str() {
-        "ufs" => {
-            let tries = UFS_OPTIONS.iter().map(|options| LookMount::new(server, mountable, &kind, options));
-            tries
-                .reduce(Result::or)
-                .unwrap_or_else(|| Err(Failure::plain("there is no type of UFS to try")))?
-        }
-        kind => LookMount::new(server, mountable, kind, "ro")?,
-    };
+    let mounted = LookMount::new(server, mountable, &kind, "ro")?;
     let sysroot = Sysroot::new(&mounted.directory, true)?;
     let guest = Guest::new(sysroot, Instant::now() + LOOK_TIME_MAX);
     Ok(classify(&guest, mountable, disks))
