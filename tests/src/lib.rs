@@ -9,6 +9,7 @@ pub mod compare;
 pub mod crash;
 pub mod disk;
 pub mod disklabel;
+pub mod dynamic_disk;
 pub mod fuzz;
 pub mod guest_disk;
 pub mod guest_tree;

@@ -16,6 +16,7 @@ use rustix::fs::OFlags;
 use super::partitions::KernelDevice;
 use crate::mounts::ntfs;
 use crate::server::Server;
+use crate::storage;
 use crate::superblock;
 use crate::sysroot::shared_path;
 use crate::tools::{Command, name_device};
@@ -161,15 +162,20 @@ impl Server {
     fn candidates(&self) -> Result<Vec<(DeviceName, PathBuf)>, Failure> {
         self.assemble_all()?;
         let with_node = |name: DeviceName| self.device_node(&name).map(|node| (name, node));
-        let partitions =
+        let disk_of = |node: &Path| KernelDevice::new(node).disk().map(OsString::from);
+        let mut partitions =
             self.devices.partitions()?.into_iter().map(with_node).collect::<Result<Vec<_>, _>>()?;
-        let partitioned: HashSet<_> = partitions
-            .iter()
-            .filter_map(|(_, node)| KernelDevice::new(node).disk())
-            .map(OsString::from)
-            .collect();
+        let partitioned: HashSet<_> = partitions.iter().filter_map(|(_, node)| disk_of(node)).collect();
         let mut candidates =
             self.devices.disks()?.into_iter().map(with_node).collect::<Result<Vec<_>, _>>()?;
+        let dynamic: HashSet<_> = candidates
+            .iter()
+            .filter(|(_, node)| is_dynamic_disk(node))
+            .filter_map(|(_, node)| node.file_name())
+            .map(OsString::from)
+            .collect();
+        // The kernel makes partitions of the parts of volumes, each of which may begin like a whole one.
+        partitions.retain(|(_, node)| !disk_of(node).is_some_and(|disk| dynamic.contains(&disk)));
         candidates.retain(|(_, node)| !node.file_name().is_some_and(|name| partitioned.contains(name)));
         candidates.extend(partitions);
         candidates.extend(self.made_candidates()?);
@@ -329,6 +335,11 @@ impl Server {
 /// Says whether a device is a member of an array though it begins like none. One that cannot be read is listed.
 fn is_array_member(node: &Path) -> bool {
     File::open(node).and_then(|device| superblock::is_member_by_its_end(&device)).unwrap_or(false)
+}
+
+/// Says whether a disk is one of Windows's dynamic ones.
+fn is_dynamic_disk(node: &Path) -> bool {
+    File::open(node).and_then(|disk| storage::is_dynamic(&disk)).unwrap_or(false)
 }
 
 /// Says whether a device is one of several of a btrfs.

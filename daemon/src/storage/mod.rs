@@ -21,6 +21,7 @@ use crate::devices::Devices;
 use crate::server::Server;
 use survey::Member;
 
+pub use dynamic_disks::is_dynamic;
 pub use layout::Piece;
 
 /// How many layers can lie on each other, such as a volume group on an array.
