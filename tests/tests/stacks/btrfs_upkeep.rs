@@ -140,7 +140,7 @@ fn devices_are_added_replaced_and_removed_and_contents_checked() {
         ] {
             repair.expect("a repair of what is whole");
         }
-        guest.mkfs_btrfs(&[two.clone()], &MkfsBtrfsOptions::default()).expect("mkfs_btrfs");
+        guest.mkfs_btrfs(std::slice::from_ref(two), &MkfsBtrfsOptions::default()).expect("mkfs_btrfs");
         guest.btrfs_rescue_chunk_recover(two).expect("chunk_recover");
         mount(guest, two);
         let dense = BtrfsImageOptions { compresslevel: Some(9) };
