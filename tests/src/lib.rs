@@ -7,6 +7,7 @@ pub mod bitlocker;
 pub mod command;
 pub mod compare;
 pub mod crash;
+pub mod debian;
 pub mod disk;
 pub mod disklabel;
 pub mod dynamic_disk;

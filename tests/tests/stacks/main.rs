@@ -6,6 +6,7 @@ mod bsd;
 mod btrfs;
 mod btrfs_upkeep;
 mod clones;
+mod debian;
 mod dynamic;
 mod encrypted;
 mod many;
