@@ -1,5 +1,7 @@
 //! Windows: where its folder is, and what its registry says.
 
+use std::os::unix::fs::FileExt;
+
 use guestfs_api::records::{Drive, OperatingSystem, Version, WindowsParts};
 use guestfs_api::values::{ByteString, Distro, GuestPath};
 
@@ -51,6 +53,12 @@ pub fn describe(guest: &Guest, system: &mut OperatingSystem) {
         .and_then(|path| guest.open(&path))
         .and_then(|program| architecture::of_program(&program).ok()?)
         .and_then(|word| ByteString::try_from(word).ok());
+    if is_hibernated(guest) {
+        guest.note(
+            "it hibernates, or was shut down by its fast startup: what it keeps in memory is not told"
+                .to_owned(),
+        );
+    }
     system.windows = Some(WindowsParts {
         software_hive: below("config/software"),
         system_hive: below("config/system"),
@@ -58,6 +66,13 @@ pub fn describe(guest: &Guest, system: &mut OperatingSystem) {
         current_control_set: None,
         has_group_policy: None,
     });
+}
+
+/// Says whether Windows has written its memory to a file and not taken it back: the file's mark is changed then.
+fn is_hibernated(guest: &Guest) -> bool {
+    let file = guest.in_any_case("/hiberfil.sys").and_then(|path| guest.open(&path));
+    let mut mark = [0; 4];
+    file.is_some_and(|file| file.read_exact_at(&mut mark, 0).is_ok()) && mark.eq_ignore_ascii_case(b"hibr")
 }
 
 /// Fills in what the registry says. A hive that cannot be read leaves a note, and the other one counts all the same.

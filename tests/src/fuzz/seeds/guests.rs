@@ -1,6 +1,7 @@
 //! Guests of a few files each, by the numbers that the target `guest` knows the files by.
 
 use super::Seed;
+use crate::hive::NewKey;
 
 /// Without /etc, a guest is not taken for a Unix.
 const UNIX: u8 = 0;
@@ -14,7 +15,7 @@ pub fn all() -> Vec<Seed> {
         };
         Seed::new("guest", name, [kind].into_iter().chain(files.iter().flat_map(file)).collect())
     };
-    let hive = hive();
+    let (hive, software, system) = (hive(), software().to_hive(), system().to_hive());
     vec![
         seed("linux", UNIX, &[
             (0, b"UUID=1 / ext4\n/dev/odd /srv btrfs subvol=top\n"),
@@ -26,6 +27,7 @@ pub fn all() -> Vec<Seed> {
         seed("netbsd", UNIX, &[(13, b""), (0, b"/dev/wd0a / ffs\n"), (14, b"NetBSD 10.0/amd64\n")]),
         seed("openbsd", UNIX, &[(15, b""), (0, b"/dev/sd0a / ffs\n"), (16, b"OpenBSD 7.5 (GENERIC)\n")]),
         seed("windows", WINDOWS, &[(20, b"MZ"), (21, &hive), (22, &hive)]),
+        seed("windows-registry", WINDOWS, &[(20, b"MZ"), (21, &software), (22, &system)]),
         seed("boot-ini", WINDOWS, &[(
             19,
             b"[operating systems]\nmulti(0)disk(0)rdisk(0)partition(1)\\WINDOWS=\"x\"\nscsi(0)partition(1)\\a\\b=\n",
@@ -36,6 +38,31 @@ pub fn all() -> Vec<Seed> {
         )]),
         seed("medium", WINDOWS, &[(18, b"Debian GNU/Linux 12.5.0 \"Bookworm\" - Official amd64\n")]),
     ]
+}
+
+/// A hive with the keys that are looked for in SOFTWARE.
+fn software() -> NewKey {
+    let mut root = NewKey::new("ROOT");
+    root.add(&["Microsoft", "Windows NT", "CurrentVersion"], |key| {
+        key.text("ProductName", "Windows 10 Pro").number("CurrentMajorVersionNumber", 10)
+    });
+    root.add(&["Microsoft", "Windows", "CurrentVersion", "Uninstall", "7-Zip"], |key| {
+        key.text("DisplayName", "7-Zip").text("DisplayVersion", "23.01")
+    });
+    root.add(&["Microsoft", "Windows", "CurrentVersion", "Group Policy", "History", "{3"], |key| key);
+    root.add(&["Microsoft", "Windows Defender"], |key| key.number("DisableAntiVirus", 0));
+    root
+}
+
+/// A hive with the keys that are looked for in SYSTEM.
+fn system() -> NewKey {
+    let mut root = NewKey::new("ROOT");
+    root.add(&["Select"], |key| key.number("Current", 1));
+    root.add(&["ControlSet001", "Services", "Tcpip", "Parameters"], |key| key.text("Hostname", "PC"));
+    root.add(&["MountedDevices"], |key| {
+        key.binary("\\DosDevices\\C:", &[1; 12]).binary("\\DosDevices\\D:", b"DMIO:ID:0123456789abcdef")
+    });
+    root
 }
 
 /// A hive whose root has one subkey, `Microsoft`, which has none: a header, then cells with their negative sizes.
