@@ -72,13 +72,14 @@ impl Nodes for Server {
     }
 
     fn node_readlink(&self, node: &NodeRecord) -> Result<ByteString> {
-        let (_, target) = self.nodes.target(node, "readlink")?;
-        let target = rustix::fs::readlinkat(target, c"", Vec::new()).map_err(|error| match error {
+        let (filesystem, link) = self.nodes.target(node, "readlink")?;
+        let target = rustix::fs::readlinkat(&link, c"", Vec::new()).map_err(|error| match error {
             // What the kernel says of a descriptor that is no link's.
             rustix::io::Errno::NOENT => Failure::errno(Errno::EINVAL, "readlink"),
             error => failed(error, "readlink"),
         })?;
-        ByteString::new(target.to_bytes()).map_err(|error| Failure::plain(error.reason()))
+        let target = filesystem.shown_target_of(&link, target.into_bytes());
+        ByteString::new(&target).map_err(|error| Failure::plain(error.reason()))
     }
 
     fn node_open(&self, node: &NodeRecord, flags: u32) -> Result<u64> {

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use guestfs_api::records::{KEPT_HANDLE as OWN_TAG, LASTING_HANDLE as KERNEL_TAG, NodeRecord, WhyUnknown};
 use parking_lot::RwLock;
-use rustix::fs::{Mode, OFlags, StatVfsMountFlags, Statx};
+use rustix::fs::{FileType, Mode, OFlags, StatVfsMountFlags, Statx};
 use rustix::io::{Errno, Result};
 
 use super::attributes;
@@ -48,6 +48,8 @@ pub struct Filesystem {
     /// In a btrfs, the subvolume that is mounted.
     subvolume: u64,
     has_xattrs: AtomicBool,
+    /// Where an NTFS was mounted in the appliance, which its program writes into targets of links.
+    ntfs_mounted_at: Option<Vec<u8>>,
 }
 
 /// How nodes are named.
@@ -96,6 +98,11 @@ impl Filesystem {
                 Naming::Own(Box::new(OwnNodes::new(open_path(&root)?, stat.stx_ino, inodes, limits)))
             }
         };
+        // Only the program for NTFS mounts through FUSE here.
+        let ntfs_mounted_at = match kind == FUSE_MAGIC {
+            true => Some(rustix::fs::readlink(proc_path(&root), Vec::new())?.into_bytes()),
+            false => None,
+        };
         let is_btrfs = kind == BTRFS_MAGIC;
         let subvolume = handle.filter(|_| is_btrfs).map_or(0, |handle| btrfs_subvolume(handle.bytes()));
         Ok(Filesystem {
@@ -111,7 +118,18 @@ impl Filesystem {
             is_fixed: AtomicBool::new(is_ext && is_read_only),
             subvolume,
             has_xattrs: AtomicBool::new(true),
+            ntfs_mounted_at,
         })
+    }
+
+    /// Gives the path where an NTFS was mounted; `None` for other file systems.
+    pub fn ntfs_mounted_at(&self) -> Option<&[u8]> {
+        self.ntfs_mounted_at.as_deref()
+    }
+
+    /// Tells whether what has these attributes is a link whose target may be shown otherwise than the kernel has it.
+    pub fn shows_other_targets(&self, stat: &Statx) -> bool {
+        self.ntfs_mounted_at.is_some() && FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink
     }
 
     /// Gives the number that stands for it in nodes.

@@ -13,6 +13,7 @@ mod inode_number;
 mod known_directories;
 mod listing;
 mod maps;
+mod ntfs_links;
 mod own;
 mod read_ahead;
 mod readdir;
@@ -293,8 +294,14 @@ impl NodeServer {
         file: impl AsFd,
         operation: impl Display,
     ) -> Result<NodeAttributes, Failure> {
-        let stat = attributes::stat(file).map_err(|error| failed(error, operation))?;
-        Ok(attributes::attributes(&stat, filesystem.inode_number(&node.handle, &stat)))
+        let stat = attributes::stat(&file).map_err(|error| failed(error, operation))?;
+        let mut attributes = attributes::attributes(&stat, filesystem.inode_number(&node.handle, &stat));
+        if filesystem.shows_other_targets(&stat)
+            && let Ok(target) = rustix::fs::readlinkat(&file, c"", Vec::new())
+        {
+            attributes.size = filesystem.shown_target_of(&file, target.into_bytes()).len() as u64;
+        }
+        Ok(attributes)
     }
 
     /// Gives the node of an entry, and the file system it lies in: another one at a mount point. With `keep_open`, a
@@ -322,7 +329,13 @@ impl NodeServer {
             }
             _ => filesystem.kernel_node(directory, name, &stat).map_err(fail)?,
         };
-        Ok((entry(filesystem, node, &stat), filesystem.clone()))
+        let mut entry = entry(filesystem, node, &stat);
+        if filesystem.shows_other_targets(&stat)
+            && let Ok(target) = rustix::fs::readlinkat(directory, name, Vec::new())
+        {
+            entry.attributes.size = filesystem.shown_target(directory, target.into_bytes()).len() as u64;
+        }
+        Ok((entry, filesystem.clone()))
     }
 
     /// Gives the node of an entry on which another file system is mounted: its root. One that was not mounted by a call

@@ -154,7 +154,8 @@ impl Lister<'_> {
     fn link_target(&self, name: &CStr) -> Option<ByteString> {
         let mut target = [MaybeUninit::uninit(); TARGET_BYTES_MAX];
         let (target, _) = rustix::fs::readlinkat_raw(self.place.directory, name, &mut target).ok()?;
-        ByteString::new(target).ok()
+        let target = self.place.filesystem.shown_target(self.place.directory, target.to_vec());
+        ByteString::new(&target).ok()
     }
 }
 

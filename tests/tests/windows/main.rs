@@ -5,4 +5,5 @@ mod bad_input;
 mod compressed;
 mod drive_letters;
 mod hibernated;
+mod junctions;
 mod system;
