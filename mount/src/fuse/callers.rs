@@ -163,13 +163,16 @@ impl Table {
         let mut when_stranded = Some(when_stranded);
         let mut waiting = self.waiting.lock();
         while !waiting.is_over {
+            // Somebody waits for a moment nearly always: to be woken by each would take longer than most answers.
             if waiting.requests.is_empty() {
                 waiting.is_idle = true;
-                self.changed.wait(&mut waiting);
-                continue;
+                while waiting.is_idle && !waiting.is_over {
+                    self.changed.wait(&mut waiting);
+                }
             }
-            waiting.is_idle = false;
-            self.changed.wait_for(&mut waiting, LOOK_INTERVAL);
+            if !waiting.is_over {
+                self.changed.wait_for(&mut waiting, LOOK_INTERVAL);
+            }
             let patient = |waiter: &&Waiter| waiter.since.elapsed() >= LOOK_INTERVAL;
             let long: Vec<Waiter> = waiting.requests.iter().filter(patient).cloned().collect();
             MutexGuard::unlocked(&mut waiting, || {
