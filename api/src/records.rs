@@ -11,8 +11,8 @@ use crate::xdr::{Decode, DecodeError, Decoder, Encode, Encoder, record};
 
 pub use self::btrfs::{BtrfsBalance, BtrfsQuotaGroup, BtrfsScrub, BtrfsSubvolume};
 pub use self::inspection::{
-    Application2, Drive, FoundFilesystem, GuestMount, Inspection, Medium, OperatingSystem, Version,
-    WindowsParts,
+    Application2, Applications, Drive, FoundFilesystem, GuestMount, Inspection, Medium, OperatingSystem,
+    Version, WindowsParts,
 };
 pub use self::lvm::{LogicalVolume, LvmUuid, PhysicalVolume, VolumeGroup};
 pub use self::maps::{FileExtent, FileMap, NodeMap, WhyUnknown};

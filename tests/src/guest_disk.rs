@@ -19,6 +19,8 @@ const PARTITION_MEBIBYTES: u64 = 6;
 pub struct Partition {
     /// The tree, as `guest_tree` reads it.
     pub tree: String,
+    /// Further files, by their paths.
+    pub files: Vec<(String, Vec<u8>)>,
     /// The UUID of the file system; mke2fs makes one where it is empty.
     pub uuid: String,
     /// The label of the file system.
@@ -29,6 +31,12 @@ impl Partition {
     /// A partition with a tree.
     pub fn of(tree: &str) -> Partition {
         Partition { tree: tree.to_owned(), ..Partition::default() }
+    }
+
+    /// The same with a further file.
+    pub fn file(mut self, path: &str, content: Vec<u8>) -> Partition {
+        self.files.push((path.to_owned(), content));
+        self
     }
 
     /// The same with a UUID.
@@ -91,6 +99,11 @@ fn mkfs(image: &Path, folder: &Path, partition: &Partition, start: u64) {
     let tree = folder.join("tree");
     std::fs::create_dir(&tree).expect("a folder for the tree");
     guest_tree::write(&partition.tree, &tree);
+    for (path, content) in &partition.files {
+        let path = tree.join(path.trim_start_matches('/'));
+        std::fs::create_dir_all(path.parent().expect("it has a folder")).expect("a directory of the tree");
+        std::fs::write(path, content).expect("a file of the tree");
+    }
     let mut mke2fs = Command::new("mke2fs");
     mke2fs.args(["-q", "-F", "-t", "ext4", "-b", "1024", "-E", &format!("offset={start}")]);
     for (option, value) in [("-U", &partition.uuid), ("-L", &partition.label)] {

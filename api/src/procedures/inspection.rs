@@ -5,7 +5,7 @@
 
 use guestfs_api_macros::procedures;
 
-use crate::records::{Application2, Inspection};
+use crate::records::{Application2, Applications, Inspection};
 use crate::values::{ByteString, DeviceName, GuestPath, Mountable};
 use crate::xdr::Table;
 
@@ -16,9 +16,14 @@ pub trait Inspect {
     #[procedure(100_201)]
     fn inspect(&self) -> Result<Inspection, Self::Error>;
 
-    /// Lists the applications of a system whose file systems are mounted, sorted by name.
+    /// Lists the applications of a system whose file systems are mounted.
     #[procedure(100_203)]
-    fn inspect_applications(&self, root: &Mountable) -> Result<Vec<Application2>, Self::Error>;
+    fn inspect_applications(&self, root: &Mountable) -> Result<Applications, Self::Error>;
+
+    /// Lists the packages in rpm's database of the system that is mounted, sorted by name; libguestfs reads the
+    /// databases of all others itself.
+    #[procedure(510)]
+    fn internal_list_rpm_applications(&self) -> Result<Vec<Application2>, Self::Error>;
 
     /// Unmounts everything, looks at all file systems and lists the roots of the operating systems.
     #[procedure(480)]

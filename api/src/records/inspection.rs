@@ -166,6 +166,17 @@ record! {
 }
 
 record! {
+    /// The applications of a system.
+    #[derive(Debug, Clone, Default, PartialEq, Eq)]
+    pub struct Applications {
+        /// Sorted by name.
+        pub applications: Vec<Application2>,
+        /// What could not be read, and what was left out, for people.
+        pub notes: Vec<ByteString>,
+    }
+}
+
+record! {
     /// An application that is installed. Texts are the guest's own; what is not known is empty.
     #[derive(Debug, Clone, Default, PartialEq, Eq)]
     pub struct Application2 {

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use guestfs_api::procedures::inspection::Inspect;
-use guestfs_api::records::{Application2, Inspection, OperatingSystem, WindowsParts};
-use guestfs_api::values::{ByteString, DeviceName, GuestPath, Mountable};
+use guestfs_api::records::{Application2, Applications, Inspection, OperatingSystem, WindowsParts};
+use guestfs_api::values::{ByteString, DeviceName, GuestPath, Mountable, PackageFormat};
 use guestfs_api::xdr::Table;
 use guestfs_api::{Errno, Failure, Procedures};
 use rustix::fs::OFlags;
@@ -27,14 +27,18 @@ impl Inspect for Server {
         Ok(Inspection::clone(&self.inspected.keep(look::at_all(self)?)))
     }
 
-    fn inspect_applications(&self, root: &Mountable) -> Result<Vec<Application2>> {
+    fn inspect_applications(&self, root: &Mountable) -> Result<Applications> {
         let system = self.inspected.system(root)?;
-        self.sysroot.open_root()?;
-        let guest = Guest::new(self.sysroot.exempt(), Instant::now() + APPLICATIONS_TIME_MAX);
-        Ok(match &system.windows {
-            Some(parts) => applications::windows::installed(&guest, parts),
-            None => applications::list(&guest, system.package_format),
+        self.applications(|guest| match &system.windows {
+            Some(parts) => applications::windows::installed(guest, parts),
+            None => applications::list(guest, system.package_format),
         })
+    }
+
+    fn internal_list_rpm_applications(&self) -> Result<Vec<Application2>> {
+        let found = self.applications(|guest| applications::list(guest, PackageFormat::Rpm))?;
+        found.notes.iter().for_each(|note| log::warn!("{note}"));
+        Ok(found.applications)
     }
 
     fn inspect_os(&self) -> Result<Vec<Mountable>> {
@@ -161,6 +165,16 @@ impl Inspect for Server {
 }
 
 impl Server {
+    /// Lists the applications of the system that is mounted.
+    fn applications(&self, list: impl FnOnce(&Guest) -> Vec<Application2>) -> Result<Applications> {
+        self.sysroot.open_root()?;
+        let guest = Guest::new(self.sysroot.exempt(), Instant::now() + APPLICATIONS_TIME_MAX);
+        let applications = list(&guest);
+        let notes = guest.take_notes();
+        let notes = notes.iter().filter_map(|note| ByteString::try_from(note.as_str()).ok());
+        Ok(Applications { applications, notes: notes.collect() })
+    }
+
     /// Gives a text of a system, `unknown` where there is none.
     fn text_of(
         &self,

@@ -9,7 +9,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 use guestfs::appliance::vm::{Access, Drive, Format, Location};
 use guestfs::libvirt::Libvirt;
-use guestmount::inspection::run::{self, GivenGuest, InspectRequest, Output};
+use guestmount::inspection::run::{self, Applications, GivenGuest, InspectRequest, Output};
 use guestmount::keys::KeyRequest;
 use guestmount::report::{one_line, say};
 use guestmount::request::GivenDrives;
@@ -32,6 +32,14 @@ struct Arguments {
     /// Print XML as virt-inspector does
     #[arg(long)]
     xml: bool,
+
+    /// List the applications in the table, too; JSON and XML always have them
+    #[arg(long, conflicts_with_all = ["json", "xml", "no_applications"])]
+    applications: bool,
+
+    /// Do not look for applications, which saves time
+    #[arg(long)]
+    no_applications: bool,
 
     /// Look at this many guests at the same time
     #[arg(short = 'P', long, value_name = "N", default_value = "1")]
@@ -99,6 +107,11 @@ impl Arguments {
                 (true, _) => Output::Json,
                 (false, true) => Output::Xml,
                 (false, false) => Output::Table,
+            },
+            applications: match (self.no_applications, self.applications) {
+                (true, _) => Applications::LeaveOut,
+                (false, true) => Applications::List,
+                (false, false) => Applications::Count,
             },
             is_verbose: self.verbose,
         })

@@ -1,14 +1,23 @@
 //! Inspection as JSON: what a guest does not tell is left out. Bytes that are not UTF-8 become U+FFFD.
 
-use guestfs::api::records::{FoundFilesystem, Inspection, OperatingSystem};
+use guestfs::api::records::{Application2, FoundFilesystem, OperatingSystem};
 use guestfs::api::values::ByteString;
 use serde_json::{Map, Value, json};
 
+use super::Found;
+
 /// Writes everything that was found on one set of disks.
-pub fn inspection(found: &Inspection) -> Value {
+pub fn found(found: &Found) -> Value {
+    let systems = found.systems().map(|(system, applications)| {
+        let mut object = operating_system(system);
+        if let Some(applications) = applications {
+            object["applications"] = applications.iter().map(application).collect();
+        }
+        object
+    });
     json!({
-        "operating_systems": found.systems.iter().map(operating_system).collect::<Vec<_>>(),
-        "filesystems": found.filesystems.iter().map(filesystem).collect::<Vec<_>>(),
+        "operating_systems": systems.collect::<Vec<_>>(),
+        "filesystems": found.inspection.filesystems.iter().map(filesystem).collect::<Vec<_>>(),
     })
 }
 
@@ -74,6 +83,27 @@ fn windows(parts: &guestfs::api::records::WindowsParts) -> Value {
         object.insert("group_policy".to_owned(), json!(has_group_policy));
     }
     Value::Object(object)
+}
+
+/// Writes one application.
+fn application(application: &Application2) -> Value {
+    let texts = [
+        ("name", &application.app2_name),
+        ("display_name", &application.app2_display_name),
+        ("version", &application.app2_version),
+        ("release", &application.app2_release),
+        ("arch", &application.app2_arch),
+        ("install_path", &application.app2_install_path),
+        ("publisher", &application.app2_publisher),
+        ("url", &application.app2_url),
+        ("source_package", &application.app2_source_package),
+        ("summary", &application.app2_summary),
+        ("description", &application.app2_description),
+        ("class", &application.app2_class),
+    ];
+    let texts = texts.into_iter().filter(|(_, text)| !text.as_bytes().is_empty());
+    let epoch = (application.app2_epoch != 0).then(|| ("epoch".to_owned(), json!(application.app2_epoch)));
+    Value::Object(texts.map(|(name, text)| (name.to_owned(), json!(text.to_string()))).chain(epoch).collect())
 }
 
 /// Writes one file system.

@@ -1,8 +1,12 @@
-//! What is done with what inspection found: `plan` decides what `-i` mounts; `run` is the program `guestinspect`, and
-//! the others are the forms in which it prints.
+//! What is done with what inspection found: `plan` decides what `-i` mounts; `run` is the program `guestinspect`,
+//! `applications` asks for what is installed, and the others are the forms in which it prints.
 
+mod applications;
+mod found;
 pub mod json;
 pub mod plan;
 pub mod run;
 pub mod table;
 pub mod xml;
+
+pub use self::found::Found;

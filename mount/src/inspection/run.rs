@@ -1,22 +1,22 @@
 //! One run of `guestinspect`: several guests, several of them at once, each in an appliance of its own.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context;
 use guestfs::api::procedures::inspection::Inspect;
-use guestfs::api::records::Inspection;
 use guestfs::api::values::Key;
 use guestfs::appliance::vm::Access;
 use guestfs::libvirt::Libvirt;
 use guestfs::{Event, EventHandler, Handle, Settings};
 use parking_lot::Mutex;
 
-use super::{json, table, xml};
+use super::{Found, applications, json, table, xml};
 use crate::keys::{Asking, KeyRequest, Opens};
-use crate::report::{one_line, say};
+use crate::report::{one_line, printable, say};
 use crate::request::GivenDrives;
 use crate::unlock::Unlocker;
 
@@ -29,6 +29,17 @@ pub enum Output {
     Json,
     /// virt-inspector's elements.
     Xml,
+}
+
+/// What to do about the applications that are installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applications {
+    /// Leave them out, which saves the time to look for them.
+    LeaveOut,
+    /// Count them in the table; list them in JSON and XML.
+    Count,
+    /// List them in the table, too.
+    List,
 }
 
 /// Everything one `guestinspect` command line asks for.
@@ -44,6 +55,8 @@ pub struct InspectRequest {
     pub parallel: NonZeroUsize,
     /// What to print.
     pub output: Output,
+    /// What to do about applications.
+    pub applications: Applications,
     /// Whether the library tells what it does.
     pub is_verbose: bool,
 }
@@ -64,7 +77,7 @@ pub fn run(request: &InspectRequest) -> anyhow::Result<bool> {
     let messages = Arc::new(Messages::default());
     let count = request.guests.len();
     let keys = Keys { known: request.keys.load()?, asking: asking(request) };
-    let results = Mutex::new((0..count).map(|_| None).collect::<Vec<Option<Inspection>>>());
+    let results = Mutex::new((0..count).map(|_| None).collect::<Vec<Option<Found>>>());
     let next = Mutex::new(0..count);
     let work = || {
         loop {
@@ -86,25 +99,28 @@ pub fn run(request: &InspectRequest) -> anyhow::Result<bool> {
     });
     messages.clear();
     let results = results.into_inner();
-    let found: Vec<(&str, &Inspection)> = request
+    let found: Vec<(&str, &Found)> = request
         .guests
         .iter()
         .zip(&results)
         .filter_map(|(guest, found)| Some((guest.name.as_str(), found.as_ref()?)))
         .collect();
-    let text = print(request.output, &found);
+    let text = print(request, &found);
     io::stdout().lock().write_all(text.as_bytes()).context("write to standard output")?;
     Ok(found.len() == count)
 }
 
 /// Writes what was found.
-fn print(output: Output, found: &[(&str, &Inspection)]) -> String {
-    match output {
-        Output::Table => table::table(found.iter().copied()),
+fn print(request: &InspectRequest, found: &[(&str, &Found)]) -> String {
+    match request.output {
+        Output::Table if request.applications == Applications::List => {
+            format!("{}\n{}", table::table(found), table::applications(found))
+        }
+        Output::Table => table::table(found),
         Output::Xml => xml::document(found.iter().map(|(_, found)| *found)),
         Output::Json => {
             let images = found.iter().map(|(name, found)| {
-                let mut object = json::inspection(found);
+                let mut object = json::found(found);
                 object["image"] = serde_json::json!(name);
                 object
             });
@@ -135,12 +151,12 @@ fn inspect(
     keys: &Keys,
     settings: &Settings,
     messages: &Arc<Messages>,
-) -> anyhow::Result<Inspection> {
+) -> anyhow::Result<Found> {
     let mut settings = settings.clone();
     settings.is_verbose |= request.is_verbose;
     let mut handle = Handle::with_settings(settings);
-    let messages = Arc::clone(messages);
-    handle.set_event_handler(EventHandler::new(move |event| messages.show(event)))?;
+    let shown = Arc::clone(messages);
+    handle.set_event_handler(EventHandler::new(move |event| shown.show(event)))?;
     for given in &guest.drives {
         for drive in given.drives(&request.libvirt, Access::ReadOnly)? {
             handle.add_drive(drive)?;
@@ -149,7 +165,17 @@ fn inspect(
     handle.launch()?;
     let who = format!("guestinspect: {}", guest.name);
     Unlocker::new(who, keys.known.clone(), keys.asking).unlock(&handle, Access::ReadOnly)?;
-    let found = handle.guest()?.inspect()?;
+    let mut found = Found::from(handle.guest()?.inspect()?);
+    if request.applications != Applications::LeaveOut {
+        for system in &found.inspection.systems {
+            let warn =
+                |problem: &dyn Display| messages.warn(&guest.name, &format!("{}: {problem}", system.root));
+            let listed = applications::installed(&handle, &found.inspection, &system.root);
+            let listed = listed.inspect_err(|error| warn(&format_args!("applications: {error}"))).ok();
+            listed.iter().flat_map(|listed| &listed.notes).for_each(|note| warn(note));
+            found.applications.push(listed.map(|listed| listed.applications));
+        }
+    }
     handle.shutdown()?;
     Ok(found)
 }
@@ -178,6 +204,12 @@ impl Messages {
             self.clear();
             say(format_args!("guestinspect: {text}"));
         }
+    }
+
+    /// Tells what is missing of a guest of which the rest is told.
+    fn warn(&self, guest: &str, warning: &str) {
+        self.clear();
+        say(format_args!("guestinspect: {guest}: warning: {}", printable(warning).replace('\n', "; ")));
     }
 
     /// Tells on a terminal how many guests are done.

@@ -1,37 +1,59 @@
-//! Inspection as a table for people: a line for each operating system.
+//! Inspection as tables for people: a line for each operating system, and one for each application.
 
-use guestfs::api::records::{Inspection, OperatingSystem};
+use guestfs::api::records::{Application2, OperatingSystem};
 
+use super::Found;
+use super::found::version;
 use super::plan::name_of;
 use crate::report::printable;
 
-/// What stands above the columns.
-const HEADINGS: [&str; 6] = ["IMAGE", "ROOT", "SYSTEM", "ARCH", "HOST", "MOUNTS"];
+/// What stands above the columns of operating systems.
+const SYSTEM_HEADINGS: [&str; 7] = ["IMAGE", "ROOT", "SYSTEM", "ARCH", "HOST", "PACKAGES", "MOUNTS"];
+
+/// What stands above the columns of applications.
+const APPLICATION_HEADINGS: [&str; 6] = ["IMAGE", "ROOT", "PACKAGE", "VERSION", "ARCH", "SUMMARY"];
 
 /// Writes a table of images and what was found on each.
-pub fn table<'a>(found: impl IntoIterator<Item = (&'a str, &'a Inspection)>) -> String {
-    let mut rows = vec![HEADINGS.map(str::to_owned)];
-    for (image, inspection) in found {
-        if inspection.systems.is_empty() {
-            rows.push([image, "-", "no operating system", "", "", ""].map(str::to_owned));
+pub fn table(found: &[(&str, &Found)]) -> String {
+    let mut rows = vec![SYSTEM_HEADINGS.map(str::to_owned)];
+    for (image, found) in found {
+        if found.inspection.systems.is_empty() {
+            rows.push([image, "-", "no operating system", "", "", "", ""].map(str::to_owned));
         }
-        rows.extend(inspection.systems.iter().map(|system| row(image, system)));
+        rows.extend(found.systems().map(|(system, applications)| system_row(image, system, applications)));
     }
-    let mut widths = [0; HEADINGS.len()];
-    for row in &mut rows {
+    in_columns(&mut rows)
+}
+
+/// Writes a table of the applications on all images.
+pub fn applications(found: &[(&str, &Found)]) -> String {
+    let mut rows = vec![APPLICATION_HEADINGS.map(str::to_owned)];
+    for (image, found) in found {
+        for (system, applications) in found.systems() {
+            let applications = applications.unwrap_or_default().iter();
+            rows.extend(applications.map(|application| application_row(image, system, application)));
+        }
+    }
+    in_columns(&mut rows)
+}
+
+/// Writes rows, each column as wide as it has to be.
+fn in_columns<const COLUMNS: usize>(rows: &mut [[String; COLUMNS]]) -> String {
+    let mut widths = [0; COLUMNS];
+    for row in &mut *rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *cell = printable(cell).replace(['\n', '\t'], " ");
             *width = (*width).max(cell.chars().count());
         }
     }
-    let line = |row: &[String; 6]| {
+    let line = |row: &[String; COLUMNS]| {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned() + "\n"
     };
     rows.iter().map(line).collect()
 }
 
-fn row(image: &str, system: &OperatingSystem) -> [String; 6] {
+fn system_row(image: &str, system: &OperatingSystem, applications: Option<&[Application2]>) -> [String; 7] {
     let text = |text: &Option<guestfs::api::values::ByteString>| {
         text.as_ref().map_or_else(String::new, ToString::to_string)
     };
@@ -47,13 +69,29 @@ fn row(image: &str, system: &OperatingSystem) -> [String; 6] {
         name,
         text(&system.architecture),
         text(&system.hostname),
+        applications.map_or_else(|| "-".to_owned(), |applications| applications.len().to_string()),
         mounts.map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    ]
+}
+
+fn application_row(image: &str, system: &OperatingSystem, application: &Application2) -> [String; 6] {
+    let name = match application.app2_display_name.as_bytes() {
+        [] => &application.app2_name,
+        _ => &application.app2_display_name,
+    };
+    [
+        image.to_owned(),
+        system.root.to_string(),
+        name.to_string(),
+        version(application),
+        application.app2_arch.to_string(),
+        application.app2_summary.to_string(),
     ]
 }
 
 #[cfg(test)]
 mod tests {
-    use guestfs::api::records::GuestMount;
+    use guestfs::api::records::{GuestMount, Inspection};
     use guestfs::api::values::{ByteString, GuestPath, Mountable, OsType};
 
     use super::*;
@@ -68,12 +106,26 @@ mod tests {
             mountpoint: Some(GuestPath::try_from(path).unwrap()),
         };
         system.mounts = vec![mount("/"), mount("/boot")];
-        let found = Inspection { systems: vec![system], filesystems: Vec::new() };
+        let found = Found::from(Inspection { systems: vec![system], filesystems: Vec::new() });
         let expected = "\
-            IMAGE      ROOT       SYSTEM               ARCH  HOST  MOUNTS\n\
-            disk.img   /dev/sda1  Debian \\u{1b}[2J                 / /boot\n\
+            IMAGE      ROOT       SYSTEM               ARCH  HOST  PACKAGES  MOUNTS\n\
+            disk.img   /dev/sda1  Debian \\u{1b}[2J                 -         / /boot\n\
             empty.img  -          no operating system\n";
-        let table = table([("disk.img", &found), ("empty.img", &Inspection::default())]);
-        assert_eq!(table, expected);
+        assert_eq!(table(&[("disk.img", &found), ("empty.img", &Found::default())]), expected);
+        let bytes = |text: &str| ByteString::try_from(text).unwrap();
+        let bash = Application2 {
+            app2_name: bytes("bash"),
+            app2_epoch: 1,
+            app2_version: bytes("5.2"),
+            app2_release: bytes("3"),
+            app2_summary: bytes("\u{7}a shell"),
+            ..Application2::default()
+        };
+        let found = Found { applications: vec![Some(vec![bash])], ..found };
+        assert!(table(&[("disk.img", &found)]).contains(" 1         / /boot\n"));
+        let expected = "\
+            IMAGE     ROOT       PACKAGE  VERSION  ARCH  SUMMARY\n\
+            disk.img  /dev/sda1  bash     1:5.2-3        \\u{7}a shell\n";
+        assert_eq!(applications(&[("disk.img", &found)]), expected);
     }
 }

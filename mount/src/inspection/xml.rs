@@ -2,16 +2,26 @@
 
 use std::fmt::{self, Display, Write};
 
-use guestfs::api::records::{FoundFilesystem, Inspection, OperatingSystem};
+use guestfs::api::records::{Application2, FoundFilesystem, Inspection, OperatingSystem};
 use guestfs::api::values::{ByteString, Mountable};
 
+use super::Found;
+
 /// Writes the document of the operating systems on several sets of disks.
-pub fn document<'a>(found: impl IntoIterator<Item = &'a Inspection>) -> String {
+pub fn document<'a>(found: impl IntoIterator<Item = &'a Found>) -> String {
     let mut writer = Writer { text: "<?xml version=\"1.0\"?>\n".to_owned(), depth: 0 };
     writer.inside("operatingsystems", &[], |writer| {
-        for inspection in found {
-            for system in &inspection.systems {
-                writer.inside("operatingsystem", &[], |writer| operating_system(writer, system, inspection));
+        for found in found {
+            for (system, applications) in found.systems() {
+                writer.inside("operatingsystem", &[], |writer| {
+                    operating_system(writer, system, &found.inspection);
+                    if let Some(applications) = applications {
+                        let each = |writer: &mut Writer| {
+                            applications.iter().for_each(|one| application(writer, one))
+                        };
+                        writer.inside("applications", &[], each);
+                    }
+                });
             }
         }
     });
@@ -68,6 +78,30 @@ fn filesystem(writer: &mut Writer, mountable: &Mountable, inspection: &Inspectio
             for (name, value) in [("type", kind), ("label", label), ("uuid", uuid)] {
                 writer.if_known(name, Some(value.to_string()).filter(|value| !value.is_empty()));
             }
+        }
+    });
+}
+
+/// Writes an application's elements in the order of virt-inspector's schema, which knows no class.
+fn application(writer: &mut Writer, application: &Application2) {
+    let known = |text: &ByteString| Some(text.to_string()).filter(|text| !text.is_empty());
+    let epoch = (application.app2_epoch != 0).then(|| application.app2_epoch.to_string());
+    writer.inside("application", &[], |writer| {
+        writer.leaf("name", &[], &application.app2_name);
+        for (name, text) in [
+            ("display_name", known(&application.app2_display_name)),
+            ("epoch", epoch),
+            ("version", known(&application.app2_version)),
+            ("release", known(&application.app2_release)),
+            ("arch", known(&application.app2_arch)),
+            ("install_path", known(&application.app2_install_path)),
+            ("publisher", known(&application.app2_publisher)),
+            ("url", known(&application.app2_url)),
+            ("source_package", known(&application.app2_source_package)),
+            ("summary", known(&application.app2_summary)),
+            ("description", known(&application.app2_description)),
+        ] {
+            writer.if_known(name, text);
         }
     });
 }
@@ -161,14 +195,26 @@ mod tests {
             role: FilesystemRole::Root,
             problem: None,
         };
-        let found = Inspection { systems: vec![system], filesystems: vec![filesystem] };
+        let application = Application2 {
+            app2_name: bytes("a&b"),
+            app2_epoch: 2,
+            app2_version: bytes("1.0"),
+            app2_description: bytes("two\nlines"),
+            ..Application2::default()
+        };
+        let found = Found {
+            inspection: Inspection { systems: vec![system], filesystems: vec![filesystem] },
+            applications: vec![Some(vec![application])],
+        };
         let expected = "<?xml version=\"1.0\"?>\n<operatingsystems>\n  <operatingsystem>\n    <root>/dev/sda1</root>\n    \
             <name>linux</name>\n    <distro>debian</distro>\n    \
             <product_name>&lt;Debian&gt; &amp; \u{fffd}[31m</product_name>\n    <major_version>12</major_version>\n    \
             <minor_version>5</minor_version>\n    <mountpoints>\n      \
             <mountpoint dev=\"/dev/sda1\">/</mountpoint>\n    </mountpoints>\n    <filesystems>\n      \
             <filesystem dev=\"/dev/sda1\">\n        <type>ext4</type>\n        <uuid>1-2</uuid>\n      </filesystem>\n    \
-            </filesystems>\n  </operatingsystem>\n</operatingsystems>\n";
+            </filesystems>\n    <applications>\n      <application>\n        <name>a&amp;b</name>\n        \
+            <epoch>2</epoch>\n        <version>1.0</version>\n        <description>two&#10;lines</description>\n      \
+            </application>\n    </applications>\n  </operatingsystem>\n</operatingsystems>\n";
         assert_eq!(document([&found]), expected);
         assert_eq!(document([]), "<?xml version=\"1.0\"?>\n<operatingsystems>\n</operatingsystems>\n");
     }

@@ -1,5 +1,6 @@
 //! Inspection: what is found on disks, and how it is shown.
 
+mod applications;
 mod images;
 mod registry;
 mod rpm;

@@ -37,7 +37,7 @@ const FIELDS: [&str; 13] = [
 const DIFFERENCES: &str = include_str!("stock_differences.txt");
 
 /// Exports our appliance for guestfish; `None` when that is not installed.
-fn exported() -> Option<TempDir> {
+pub fn exported() -> Option<TempDir> {
     if !is_installed("guestfish") {
         skip("guestfish is not installed: apt-get install guestfish");
         return None;
@@ -47,7 +47,8 @@ fn exported() -> Option<TempDir> {
     Some(folder)
 }
 
-fn guestfish(appliance: Option<&TempDir>, disk: &GuestDisk) -> Command {
+/// Begins a command line of guestfish on our appliance, or on its own.
+pub fn guestfish(appliance: Option<&TempDir>, disk: &GuestDisk) -> Command {
     let mut command = Command::new("guestfish");
     command.env("LIBGUESTFS_BACKEND", "direct").env("LIBGUESTFS_BACKEND_SETTINGS", "force_tcg");
     match appliance {
