@@ -66,6 +66,11 @@ fn guest() {
     replay("guest");
 }
 
+#[test]
+fn packages() {
+    replay("packages");
+}
+
 /// How many sequences of steps are made up.
 const SEQUENCES: u64 = 1_000;
 

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use guestfs_api::procedures::inspection::Inspect;
 use guestfs_api::records::{Application2, Applications, Inspection, OperatingSystem, WindowsParts};
-use guestfs_api::values::{ByteString, DeviceName, GuestPath, Mountable, PackageFormat};
+use guestfs_api::values::{ByteString, DeviceName, GuestPath, Mountable};
 use guestfs_api::xdr::Table;
 use guestfs_api::{Errno, Failure, Procedures};
 use rustix::fs::OFlags;
 
 use crate::inspect::guest::Guest;
 use crate::inspect::inspected::installed;
-use crate::inspect::{applications, architecture};
+use crate::inspect::{applications, architecture, icon};
 use crate::server::Server;
 
 mod disks;
@@ -29,16 +29,27 @@ impl Inspect for Server {
 
     fn inspect_applications(&self, root: &Mountable) -> Result<Applications> {
         let system = self.inspected.system(root)?;
-        self.applications(|guest| match &system.windows {
-            Some(parts) => applications::windows::installed(guest, parts),
-            None => applications::list(guest, system.package_format),
-        })
+        let guest = self.guest_that_is_mounted()?;
+        let applications = match &system.windows {
+            Some(parts) => applications::windows::installed(&guest, parts),
+            None => applications::list(&guest, system.package_format),
+        };
+        let notes = guest.take_notes();
+        let notes = notes.iter().filter_map(|note| ByteString::try_from(note.as_str()).ok());
+        Ok(Applications { applications, notes: notes.collect() })
+    }
+
+    fn inspect_icon(&self, root: &Mountable, is_high_quality: bool) -> Result<Vec<u8>> {
+        let OperatingSystem { distro, version, .. } = self.inspected.system(root)?;
+        let major = version.map_or(0, |version| version.major);
+        Ok(icon::of(&self.guest_that_is_mounted()?, distro, major, is_high_quality).unwrap_or_default())
     }
 
     fn internal_list_rpm_applications(&self) -> Result<Vec<Application2>> {
-        let found = self.applications(|guest| applications::list(guest, PackageFormat::Rpm))?;
-        found.notes.iter().for_each(|note| log::warn!("{note}"));
-        Ok(found.applications)
+        let guest = self.guest_that_is_mounted()?;
+        let found = applications::list_rpm(&guest);
+        guest.take_notes().iter().for_each(|note| log::warn!("{note}"));
+        Ok(found)
     }
 
     fn inspect_os(&self) -> Result<Vec<Mountable>> {
@@ -165,14 +176,10 @@ impl Inspect for Server {
 }
 
 impl Server {
-    /// Lists the applications of the system that is mounted.
-    fn applications(&self, list: impl FnOnce(&Guest) -> Vec<Application2>) -> Result<Applications> {
+    /// Gives the system that is mounted, to look into it.
+    fn guest_that_is_mounted(&self) -> Result<Guest> {
         self.sysroot.open_root()?;
-        let guest = Guest::new(self.sysroot.exempt(), Instant::now() + APPLICATIONS_TIME_MAX);
-        let applications = list(&guest);
-        let notes = guest.take_notes();
-        let notes = notes.iter().filter_map(|note| ByteString::try_from(note.as_str()).ok());
-        Ok(Applications { applications, notes: notes.collect() })
+        Ok(Guest::new(self.sysroot.exempt(), Instant::now() + APPLICATIONS_TIME_MAX))
     }
 
     /// Gives a text of a system, `unknown` where there is none.

@@ -10,8 +10,12 @@ use guestfs_api::xdr::Encode;
 use super::guest::{Guest, known};
 
 mod deb;
+mod flatpak;
+mod portage;
 mod rpm;
+mod snap;
 pub mod windows;
+mod xbps;
 
 /// The largest database in a single file that is read, in bytes.
 const DATABASE_BYTES_MAX: u64 = 50_000_000;
@@ -35,18 +39,45 @@ const DESCRIPTION_BYTES_MAX: usize = 4096;
 /// The longest of any other text, in bytes.
 const TEXT_BYTES_MAX: usize = 1024;
 
-/// Lists the applications of a guest, sorted by name; none where its packages are of a form that is not known here.
+/// Lists the applications of a guest, sorted by name: its packages, and what flatpak and snapd have installed.
 pub fn list(guest: &Guest, format: PackageFormat) -> Vec<Application2> {
-    let read = |path: &str| guest.text_at(&known(path), DATABASE_BYTES_MAX).unwrap_or_default();
-    let mut applications: Vec<Application2> = match format {
+    let mut applications = packages(guest, format);
+    applications.extend(flatpak::installed(guest));
+    applications.extend(snap::installed(guest));
+    in_order(applications, guest)
+}
+
+/// Lists the packages of rpm alone, sorted by name.
+pub fn list_rpm(guest: &Guest) -> Vec<Application2> {
+    in_order(rpm::installed(guest), guest)
+}
+
+/// Lists the packages of a form; none where the form is not known here.
+fn packages(guest: &Guest, format: PackageFormat) -> Vec<Application2> {
+    let read = |path: &str| {
+        let database = guest.text_at(&known(path), DATABASE_BYTES_MAX).unwrap_or_default();
+        match database.iter().rposition(|byte| *byte == b'\n') {
+            _ if database.is_empty() => database,
+            Some(end) if end + 1 == database.len() => database,
+            end => {
+                guest.note(format!("{path} is cut off: the last package can be missing"));
+                database[..end.map_or(0, |end| end + 1)].to_vec()
+            }
+        }
+    };
+    match format {
         PackageFormat::Deb => deb::installed(&read("/var/lib/dpkg/status")).take(APPLICATIONS_MAX).collect(),
         PackageFormat::Apk => apk(&read("/lib/apk/db/installed")).take(APPLICATIONS_MAX).collect(),
         PackageFormat::Pacman => pacman(guest),
         PackageFormat::Rpm => rpm::installed(guest),
-        PackageFormat::Ebuild | PackageFormat::Pisi | PackageFormat::Xbps | PackageFormat::Unknown => {
-            Vec::new()
-        }
-    };
+        PackageFormat::Ebuild => portage::installed(guest),
+        PackageFormat::Xbps => xbps::installed(guest),
+        PackageFormat::Pisi | PackageFormat::Unknown => Vec::new(),
+    }
+}
+
+/// Sorts applications by name, and leaves out what does not fit a message.
+fn in_order(mut applications: Vec<Application2>, guest: &Guest) -> Vec<Application2> {
     applications.sort_by(|one, other| one.app2_name.as_bytes().cmp(other.app2_name.as_bytes()));
     fit(&mut applications, guest);
     applications
@@ -103,7 +134,7 @@ fn apk(database: &[u8]) -> impl Iterator<Item = Application2> {
             let values = lines.iter().filter_map(|line| line.strip_prefix(letter)?.strip_prefix(b":"));
             values.into_iter().next()
         };
-        let (epoch, version, release) = split_version(value(b"V")?);
+        let (epoch, version, release) = split_version(value(b"V").filter(|version| !version.is_empty())?);
         Some(Application2 {
             app2_name: text(value(b"P").filter(|name| !name.is_empty())?),
             app2_epoch: epoch,
@@ -120,7 +151,7 @@ fn apk(database: &[u8]) -> impl Iterator<Item = Application2> {
 /// Arch: a directory for each package, with a file `desc` of sections `%NAME%` and the values below them.
 fn pacman(guest: &Guest) -> Vec<Application2> {
     const PACKAGES: &str = "/var/lib/pacman/local";
-    let names = guest.names(&known(PACKAGES)).unwrap_or_default();
+    let names = guest.names_if_there(&known(PACKAGES));
     let read = |name: Vec<u8>| {
         let path = GuestPath::new(&[PACKAGES.as_bytes(), b"/", &name, b"/desc"].concat()).ok()?;
         pacman_package(&guest.text_at(&path, PACMAN_BYTES_MAX)?)

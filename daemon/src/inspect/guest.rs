@@ -46,6 +46,11 @@ impl Guest {
         self.kind(&known(path), Links::Follow) == Some(FileType::RegularFile)
     }
 
+    /// Says whether a path of the guest's own names leads to a regular file.
+    pub fn is_file_at(&self, path: &GuestPath) -> bool {
+        self.kind(path, Links::Follow) == Some(FileType::RegularFile)
+    }
+
     /// Says whether a path leads to a directory.
     pub fn is_directory(&self, path: &str) -> bool {
         self.kind(&known(path), Links::Follow) == Some(FileType::Directory)
@@ -188,6 +193,14 @@ impl Guest {
         Some(names)
     }
 
+    /// Lists the names in a directory; none when there is none.
+    pub fn names_if_there(&self, directory: &GuestPath) -> Vec<Vec<u8>> {
+        match self.kind(directory, Links::Follow) {
+            Some(FileType::Directory) => self.names(directory).unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Takes the notes.
     pub fn take_notes(&self) -> Vec<String> {
         self.notes.take()
@@ -225,7 +238,7 @@ impl Guest {
 }
 
 /// Names an entry of a directory.
-fn below(directory: &GuestPath, name: &[u8]) -> Option<GuestPath> {
+pub fn below(directory: &GuestPath, name: &[u8]) -> Option<GuestPath> {
     let base = directory.as_bytes().strip_suffix(b"/").unwrap_or(directory.as_bytes());
     GuestPath::new(&[base, b"/", name].concat()).ok()
 }

@@ -11,6 +11,7 @@ pub mod classify;
 mod coreos;
 pub mod fstab;
 pub mod guest;
+pub mod icon;
 pub mod inspected;
 mod linux;
 mod media;

@@ -12,6 +12,7 @@ pub mod fstab;
 pub mod guest;
 mod input;
 pub mod names;
+pub mod packages;
 pub mod qcow2;
 pub mod qemu;
 pub mod replies;
@@ -34,6 +35,7 @@ pub const TARGETS: &[Target] = &[
     ("cache", cache::run),
     ("names", names::run),
     ("guest", guest::run),
+    ("packages", packages::run),
 ];
 
 /// Gives the folder with a target's corpus.

@@ -4,6 +4,7 @@
 
 mod guests;
 mod images;
+mod packages;
 mod replies;
 mod steps;
 mod tables;
@@ -48,6 +49,7 @@ pub fn all() -> Vec<Seed> {
     seeds.extend(steps::cache());
     seeds.extend(steps::names());
     seeds.extend(guests::all());
+    seeds.extend(packages::all());
     seeds
 }
 

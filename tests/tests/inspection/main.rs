@@ -2,6 +2,7 @@
 
 mod applications;
 mod images;
+mod packages;
 mod registry;
 mod rpm;
 mod stock;

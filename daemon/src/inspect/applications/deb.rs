@@ -22,7 +22,8 @@ fn package(lines: &[&[u8]]) -> Option<Application2> {
     // Three words: what is wanted, whether something is wrong, and what is.
     let is_installed = value(b"Status").split(u8::is_ascii_whitespace).nth(2) == Some(b"installed");
     let name = Some(value(b"Package")).filter(|name| is_installed && !name.is_empty())?;
-    let (epoch, version, release) = split_version(value(b"Version"));
+    let (epoch, version, release) =
+        split_version(Some(value(b"Version")).filter(|version| !version.is_empty())?);
     let source = value(b"Source").split(|byte| *byte == b' ').next().unwrap_or_default();
     let (summary, description) = match field(b"Description") {
         Some((place, summary)) => (summary, continued(&lines[place + 1..])),
