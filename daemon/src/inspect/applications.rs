@@ -54,26 +54,27 @@ pub fn list_rpm(guest: &Guest) -> Vec<Application2> {
 
 /// Lists the packages of a form; none where the form is not known here.
 fn packages(guest: &Guest, format: PackageFormat) -> Vec<Application2> {
-    let read = |path: &str| {
-        let database = guest.text_at(&known(path), DATABASE_BYTES_MAX).unwrap_or_default();
-        match database.iter().rposition(|byte| *byte == b'\n') {
-            _ if database.is_empty() => database,
-            Some(end) if end + 1 == database.len() => database,
-            end => {
-                guest.note(format!("{path} is cut off: the last package can be missing"));
-                database[..end.map_or(0, |end| end + 1)].to_vec()
-            }
-        }
-    };
+    let lines = |path: &str| whole_lines(guest, path);
     match format {
-        PackageFormat::Deb => deb::installed(&read("/var/lib/dpkg/status")).take(APPLICATIONS_MAX).collect(),
-        PackageFormat::Apk => apk(&read("/lib/apk/db/installed")).take(APPLICATIONS_MAX).collect(),
+        PackageFormat::Deb => deb::installed(&lines("/var/lib/dpkg/status")).take(APPLICATIONS_MAX).collect(),
+        PackageFormat::Apk => apk(&lines("/lib/apk/db/installed")).take(APPLICATIONS_MAX).collect(),
         PackageFormat::Pacman => pacman(guest),
         PackageFormat::Rpm => rpm::installed(guest),
         PackageFormat::Ebuild => portage::installed(guest),
         PackageFormat::Xbps => xbps::installed(guest),
         PackageFormat::Pisi | PackageFormat::Unknown => Vec::new(),
     }
+}
+
+/// Reads a database of lines. One that ends within a line was not written to its end.
+fn whole_lines(guest: &Guest, path: &str) -> Vec<u8> {
+    let mut database = guest.text_at(&known(path), DATABASE_BYTES_MAX).unwrap_or_default();
+    let end = database.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+    if end < database.len() {
+        guest.note(format!("{path} is cut off: the last package can be missing"));
+        database.truncate(end);
+    }
+    database
 }
 
 /// Sorts applications by name, and leaves out what does not fit a message.
