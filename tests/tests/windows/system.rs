@@ -80,6 +80,7 @@ fn everything_of_a_windows_is_told_and_its_own_volume_mounted() {
         guest.mount_ro(&roots[0], &GuestPath::root()).expect("mount_ro");
         let applications = guest.inspect_applications(&roots[0]).expect("inspect_applications");
         let told: Vec<String> = applications
+            .applications
             .iter()
             .map(|one| format!("{}: {} {}", one.app2_name, one.app2_display_name, one.app2_version))
             .collect();
