@@ -131,11 +131,12 @@ impl Guest {
                     Access::ReadWrite => "the mount gives errors until it is unmounted",
                 };
                 let text = format!("{end}; {consequence}");
+                // Whoever hears of it may unmount at once, which is to fail for this reason.
+                *loss.lock() = Some(end);
                 display.show(&Event::Warning(&text));
                 if !is_foreground {
                     system_log::note(Severity::Warning, &text);
                 }
-                *loss.lock() = Some(end);
             }
             other => display.show(other),
         })

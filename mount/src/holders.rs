@@ -7,6 +7,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags};
 
@@ -66,6 +68,10 @@ pub fn holders(entry: &MountEntry) -> Vec<Holder> {
     holders
 }
 
+/// How long further mounts are waited for, and how often they are looked at.
+const OTHERS_TIME_MAX: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
 /// Further mounts of a filesystem: elsewhere in the tree, or in other mount namespaces, as far as this user may see them.
 pub struct OtherMounts {
     entry: MountEntry,
@@ -79,11 +85,17 @@ impl OtherMounts {
         OtherMounts { entry: entry.clone(), before: other_mounts(entry) }
     }
 
-    /// Gives those that are left after `entry` was unmounted.
+    /// Gives those that are left after `entry` was unmounted; waits a little for them, as many a program has a namespace of
+    /// its own for a moment.
     pub fn left(mut self) -> Vec<Holder> {
-        if !self.before.is_empty() {
+        let deadline = Instant::now() + OTHERS_TIME_MAX;
+        while !self.before.is_empty() {
             let after = other_mounts(&self.entry);
             self.before.retain(|holder| after.contains(holder));
+            if Instant::now() >= deadline {
+                break;
+            }
+            thread::sleep(LOOK_INTERVAL);
         }
         self.before
     }

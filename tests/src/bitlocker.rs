@@ -118,8 +118,8 @@ fn metadata(
         "made by a test".encode_utf16().chain([0]).flat_map(u16::to_le_bytes).collect();
     let entries = [
         entry(7, 2, &description),
-        wrapped_master_key(BY_PASSWORD, Sha256::digest(Sha256::digest(&utf16)).into(), 0xa1),
         wrapped_master_key(BY_RECOVERY_PASSWORD, Sha256::digest(&from_digits).into(), 0xb2),
+        wrapped_master_key(BY_PASSWORD, Sha256::digest(Sha256::digest(&utf16)).into(), 0xa1),
         entry(3, 5, &sealed(&MASTER_KEY, &VOLUME_KEY, AES_XTS_128, 3)),
         entry(15, 15, &[number(beginning_place), number(BEGINNING_BYTES)].concat()),
         vec![0; MARGIN_BYTES],

@@ -25,7 +25,11 @@ const KEY_DEADLINE: Duration = Duration::from_secs(15 * 60);
 /// The slots of a LUKS2 device; LUKS1 has 8 (cryptsetup(8)).
 const SLOTS_MAX: i32 = 32;
 
+/// The action of cryptsetup that opens a device.
+const OPEN: &str = "open";
+
 /// Exit statuses of cryptsetup(8).
+const UNSPECIFIED: i32 = 1;
 const WRONG_KEY: i32 = 2;
 const OUT_OF_MEMORY: i32 = 3;
 
@@ -125,7 +129,7 @@ impl Server {
         if options.readonly != Some(true) {
             attach::refuse_incomplete_array(self, format_args!("open {device}"), &node)?;
         }
-        self.with_key("open", device, key, |command, node| {
+        self.with_key(OPEN, device, key, |command, node| {
             let command = command.arg(format!("--type={kind}"));
             let command = match options.readonly {
                 Some(true) => command.arg("--readonly"),
@@ -176,7 +180,12 @@ impl Server {
 /// Says why cryptsetup failed.
 fn failure(output: &Output, action: &str, device: &DeviceName) -> Failure {
     let what = format!("{action} {device}");
+    // No word is what it has for a BitLocker volume where the slot tried last is not for such a key.
+    let is_silent = output.stdout.is_empty() && output.stderr.is_empty();
     match output.status {
+        UNSPECIFIED if action == OPEN && is_silent => {
+            Failure { errno: Some(Errno::EPERM), message: format!("{what}: the key does not open it") }
+        }
         WRONG_KEY => Failure {
             errno: Some(Errno::EPERM),
             message: format!("{what}: the key does not open it ({})", output.failure("cryptsetup").message),

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use guestfs_api::records::Application2;
@@ -16,15 +15,15 @@ use guestfsd::inspect::applications;
 use guestfsd::inspect::guest::Guest;
 use guestfsd::sysroot::Sysroot;
 
-/// The packages, which take a second to make. `None` where rpm is not installed.
-static DATABASE: LazyLock<Option<RpmDatabase>> =
-    LazyLock::new(|| if rpm::missing().is_none() { Some(RpmDatabase::new()) } else { None });
-
-fn database() -> Option<&'static RpmDatabase> {
-    if let Some(program) = rpm::missing() {
-        skip(&format!("{} is not installed: run scripts/setup test", program.display()));
+/// Makes the packages; `None`, which is said, where rpm is not installed.
+fn database() -> Option<RpmDatabase> {
+    match rpm::missing() {
+        Some(program) => {
+            skip(&format!("{} is not installed: run scripts/setup test", program.display()));
+            None
+        }
+        None => Some(RpmDatabase::new()),
     }
-    DATABASE.as_ref()
 }
 
 /// Lists the packages of a guest with these files, as [`rpm::FORMAT`] writes them; gives the notes, too.
@@ -73,7 +72,7 @@ fn packages_are_listed_as_rpm_itself_does() {
     let Some(database) = database() else { return };
     let expected = database.told_by_rpm("sqlite", database.path());
     assert_eq!(expected.len(), PACKAGES);
-    for (name, content, kind) in kinds(database) {
+    for (name, content, kind) in kinds(&database) {
         let (found, notes) = listed(&[(&format!("var/lib/rpm/{name}"), &content)]);
         assert_eq!((found.len(), notes), (PACKAGES, vec![]), "{name}");
         assert!(found == expected, "{name}: {found:#?} is not {expected:#?}");
@@ -135,7 +134,7 @@ fn an_empty_database_does_not_hide_the_one_that_is_used() {
 #[test]
 fn a_database_that_is_cut_off_gives_what_is_left_and_a_note() {
     let Some(database) = database() else { return };
-    for (name, content, _) in kinds(database) {
+    for (name, content, _) in kinds(&database) {
         for tenths in 0..10 {
             let (found, notes) =
                 listed(&[(&format!("var/lib/rpm/{name}"), &content[..content.len() * tenths / 10])]);
@@ -178,7 +177,7 @@ const DAMAGED: u64 = 200;
 #[test]
 fn no_damage_makes_the_readers_panic_or_wait() {
     let Some(database) = database() else { return };
-    let kinds = kinds(database);
+    let kinds = kinds(&database);
     let (mut unharmed, mut packages) = (0, 0);
     for seed in 0..DAMAGED {
         let mut numbers = Numbers::new(seed + 1);

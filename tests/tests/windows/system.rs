@@ -62,6 +62,9 @@ fn everything_of_a_windows_is_told_and_its_own_volume_mounted() {
             "current_control_set": "ControlSet001",
             "group_policy": false,
         },
+        "applications": [
+            { "name": "7-Zip", "display_name": "7-Zip 23.01 (x64)", "version": "23.01" },
+        ],
     });
     assert_eq!(found["operating_systems"], json!([system]));
     let volumes = found["filesystems"].as_array().unwrap();
