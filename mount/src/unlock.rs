@@ -141,11 +141,8 @@ impl Unlocker {
                 return self.ask(handle, encrypted, access, is_typing_shown);
             }
             Asking::Nobody => {
-                let (who, described) = (&self.who, encrypted.described());
                 let id = encrypted.uuid.clone().unwrap_or_else(|| encrypted.device.to_string());
-                say(format_args!(
-                    "{who}: warning: {described} is left out, as no key was given for it; give one with: --key {id}:file:PATH"
-                ));
+                self.say_left_out(encrypted, "no key was given for it", &id);
                 return Ok(false);
             }
         }
@@ -163,10 +160,8 @@ impl Unlocker {
         let described = encrypted.described();
         for left in (0..TRIES).rev() {
             let Ok(key) = ask_terminal(&format!("Passphrase for {described}: "), is_typing_shown) else {
-                let (who, device) = (&self.who, &encrypted.device);
-                say(format_args!(
-                    "{who}: warning: {described} is left out, as no key was given and there is no terminal to ask at; give one with: --key {device}:file:PATH"
-                ));
+                let reason = "no key was given and there is no terminal to ask at";
+                self.say_left_out(encrypted, reason, &encrypted.device.to_string());
                 return Ok(false);
             };
             if encrypted.open(handle, &key, access)? {
@@ -180,6 +175,14 @@ impl Unlocker {
             }
         }
         bail!("{described}: none of {TRIES} passphrases opens it")
+    }
+
+    /// Says that a device stays closed, and how a key is given for it.
+    fn say_left_out(&self, encrypted: &Encrypted, reason: &str, id: &str) {
+        let (who, described) = (&self.who, encrypted.described());
+        say(format_args!(
+            "{who}: warning: {described} is left out, as {reason}; give one with: --key {id}:file:PATH"
+        ));
     }
 
     fn remember(&self, encrypted: &Encrypted, key: Key) {

@@ -4,10 +4,10 @@
 
 use guestfs_api::frame::MESSAGE_BYTES_MAX;
 use guestfs_api::records::Application2;
-use guestfs_api::values::{ByteString, GuestPath, PackageFormat};
+use guestfs_api::values::{ByteString, PackageFormat};
 use guestfs_api::xdr::Encode;
 
-use super::guest::{Guest, known};
+use super::guest::{Guest, below, known};
 
 mod deb;
 mod flatpak;
@@ -154,8 +154,8 @@ fn pacman(guest: &Guest) -> Vec<Application2> {
     const PACKAGES: &str = "/var/lib/pacman/local";
     let names = guest.names_if_there(&known(PACKAGES));
     let read = |name: Vec<u8>| {
-        let path = GuestPath::new(&[PACKAGES.as_bytes(), b"/", &name, b"/desc"].concat()).ok()?;
-        pacman_package(&guest.text_at(&path, PACMAN_BYTES_MAX)?)
+        let description = below(&known(PACKAGES), &[&name[..], b"/desc"].concat())?;
+        pacman_package(&guest.text_at(&description, PACMAN_BYTES_MAX)?)
     };
     names.into_iter().filter_map(read).take(APPLICATIONS_MAX).collect()
 }

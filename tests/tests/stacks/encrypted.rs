@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::slice;
 
@@ -84,6 +84,36 @@ fn format_on_host(disk: &Disk, key_file: &Path) {
     succeed(format.arg("--key-file").arg(key_file).arg(disk.path()));
 }
 
+/// A disk that is encrypted as a whole, with an ext4 in it.
+struct EncryptedDisk {
+    disk: Disk,
+    /// The file with its key, `pass phrase`.
+    key_file: PathBuf,
+    uuid: String,
+}
+
+impl EncryptedDisk {
+    /// Makes one; `None`, which is said, where that needs what is not there.
+    fn new() -> Option<EncryptedDisk> {
+        if !is_installed("cryptsetup") {
+            skip("cryptsetup is not installed: apt-get install cryptsetup-bin");
+            return None;
+        }
+        let disk = Disk::blank(32);
+        let (sda, opened) = (device("/dev/sda"), device("/dev/mapper/a"));
+        let key_file = disk.beside("key");
+        fs::write(&key_file, "pass phrase").unwrap();
+        format_on_host(&disk, &key_file);
+        let uuid = with_guest(disk.path(), |guest| {
+            guest.luks_open(&sda, &Key::new(b"pass phrase"), "a").expect("luks_open");
+            guest.mkfs("ext4", &opened, &MkfsOptions::default()).expect("mkfs");
+            guest.luks_close(&opened).expect("luks_close");
+            guest.luks_uuid(&sda).expect("luks_uuid")
+        });
+        Some(EncryptedDisk { disk, key_file, uuid })
+    }
+}
+
 /// Runs guestmount on a disk whose one device is encrypted; with `keys` on standard input.
 fn mount(disk: &Disk, folder: &Path, options: &[&str], keys: &str) -> Outcome {
     let input = disk.beside("input");
@@ -95,20 +125,7 @@ fn mount(disk: &Disk, folder: &Path, options: &[&str], keys: &str) -> Outcome {
 
 #[test]
 fn guestmount_opens_what_it_is_given_the_key_for() {
-    if !is_installed("cryptsetup") {
-        return skip("cryptsetup is not installed: apt-get install cryptsetup-bin");
-    }
-    let disk = Disk::blank(32);
-    let (sda, opened) = (device("/dev/sda"), device("/dev/mapper/a"));
-    let key_file = disk.beside("key");
-    fs::write(&key_file, "pass phrase").unwrap();
-    format_on_host(&disk, &key_file);
-    let uuid = with_guest(disk.path(), |guest| {
-        guest.luks_open(&sda, &Key::new(b"pass phrase"), "a").expect("luks_open");
-        guest.mkfs("ext4", &opened, &MkfsOptions::default()).expect("mkfs");
-        guest.luks_close(&opened).expect("luks_close");
-        guest.luks_uuid(&sda).expect("luks_uuid")
-    });
+    let Some(EncryptedDisk { disk, key_file, uuid }) = EncryptedDisk::new() else { return };
     let folder = mountpoint();
     let mapped = format!("/dev/mapper/luks-{uuid}");
     let by_uuid = format!("{}:key:pass phrase", uuid.to_uppercase());
@@ -172,20 +189,7 @@ fn guestmount_opens_what_is_encrypted_in_a_volume() {
 
 #[test]
 fn guestinspect_opens_what_it_is_given_the_key_for_and_leaves_out_the_rest() {
-    if !is_installed("cryptsetup") {
-        return skip("cryptsetup is not installed: apt-get install cryptsetup-bin");
-    }
-    let disk = Disk::blank(32);
-    let key_file = disk.beside("key");
-    fs::write(&key_file, "pass phrase").unwrap();
-    format_on_host(&disk, &key_file);
-    let (sda, opened) = (device("/dev/sda"), device("/dev/mapper/a"));
-    let uuid = with_guest(disk.path(), |guest| {
-        guest.luks_open(&sda, &Key::new(b"pass phrase"), "a").expect("luks_open");
-        guest.mkfs("ext4", &opened, &MkfsOptions::default()).expect("mkfs");
-        guest.luks_close(&opened).expect("luks_close");
-        guest.luks_uuid(&sda).expect("luks_uuid")
-    });
+    let Some(EncryptedDisk { disk, key_file, uuid }) = EncryptedDisk::new() else { return };
     let second = Disk::blank(1);
     let inspect = |options: &[&str], images: &[&Path], keys: &str| {
         let input = disk.beside("input");
