@@ -41,8 +41,13 @@ impl Mounted {
         I: IntoIterator<Item = A>,
         A: Into<OsString>,
     {
+        Mounted::by(guestmount(arguments))
+    }
+
+    /// Mounts by a guestmount command line without its mountpoint; panics with guestmount's own words when it fails.
+    pub fn by(mut command: Command) -> Mounted {
         let mountpoint = mountpoint();
-        let outcome = run(guestmount(arguments).arg(mountpoint.path()));
+        let outcome = run(command.arg(mountpoint.path()));
         assert!(
             outcome.status.success(),
             "guestmount: {}\n{}{}",

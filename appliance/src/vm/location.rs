@@ -15,7 +15,7 @@ pub enum Location {
     /// A file or block device of this machine.
     File(PathBuf),
     /// On another machine.
-    Remote(Remote),
+    Remote(Box<Remote>),
 }
 
 impl Location {
@@ -32,7 +32,7 @@ impl Location {
         };
         match scheme {
             b"file" => file(text).map(Location::File),
-            _ => text.parse().map(Location::Remote),
+            _ => text.parse().map(|remote| Location::Remote(Box::new(remote))),
         }
     }
 

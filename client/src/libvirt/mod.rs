@@ -105,7 +105,7 @@ impl Libvirt {
                 Location::File(path.trim_end_matches('\n').into())
             }
             Source::Remote(remote) => {
-                Location::Remote(remote.map_err(|error: RemoteError| problem(error.to_string()))?)
+                Location::Remote(Box::new(remote.map_err(|error: RemoteError| problem(error.to_string()))?))
             }
             Source::Unusable(what) => return Err(problem(what)),
         };

@@ -1,14 +1,17 @@
-//! Images that are not files of this machine: network block devices, a web server, libvirt's domains, each with real
-//! programs behind it.
+//! Images that are not files of this machine: network block devices, servers of files and of iSCSI, libvirt's domains,
+//! each with real programs behind it.
 
 mod domains;
+mod ftp;
+mod iscsi;
 mod network_block_devices;
 mod servers;
+mod ssh;
 mod stalled;
 mod web;
 
-use std::ffi::OsString;
 use std::path::Path;
+use std::process::Command;
 
 use guestfs_tests::command::run;
 use guestfs_tests::compare::{Fidelity, assert_same_tree, copy_tree};
@@ -32,7 +35,7 @@ fn sample(server: &str) -> Option<Sample> {
         return None;
     }
     if !is_installed(server) {
-        skip(&format!("{server} is not installed: run scripts/setup test"));
+        skip(&format!("{server} is not installed: run TEST_SERVERS=1 scripts/setup test"));
         return None;
     }
     let tree = tempfile::Builder::new().prefix("guestfs-tree-").tempdir().unwrap();
@@ -45,8 +48,13 @@ fn sample(server: &str) -> Option<Sample> {
 impl Sample {
     /// Mounts an image read-only, which must hold the tree.
     fn assert_is_at(&self, image: &str, options: &[&str]) {
-        let arguments = ["-a", image, "-m", "/dev/sda1", "--ro"];
-        let mounted = Mounted::new(options.iter().chain(&arguments));
+        self.assert_mounted_by(guestmount(options), image);
+    }
+
+    /// Mounts an image read-only by a guestmount command line without it; it must hold the tree.
+    fn assert_mounted_by(&self, mut command: Command, image: &str) {
+        command.args(["-a", image, "-m", "/dev/sda1", "--ro"]);
+        let mounted = Mounted::by(command);
         assert_same_tree(self.tree.path(), &mounted.path(), Fidelity::Everything);
         mounted.unmount();
     }
@@ -54,8 +62,12 @@ impl Sample {
 
 /// Tries to mount; the one line that says why it failed must hold each of `parts`, and nothing may be left.
 fn assert_fails(arguments: &[&str], parts: &[&str]) {
+    assert_fails_by(guestmount(arguments), parts);
+}
+
+/// As [`assert_fails`], by a guestmount command line without device and mountpoint.
+fn assert_fails_by(mut command: Command, parts: &[&str]) {
     let (folder, temporary) = (mountpoint(), tempfile::tempdir().unwrap());
-    let mut command = guestmount(arguments.iter().map(OsString::from));
     let outcome = run(command.args(["-m", "/dev/sda1"]).arg(folder.path()).env("TMPDIR", temporary.path()));
     assert_eq!(outcome.code(), 1, "{outcome:?}");
     let notices = ["emulating the CPU", "making the appliance"];

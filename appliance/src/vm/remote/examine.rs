@@ -144,12 +144,7 @@ impl Asked<'_> {
     fn failed(&self, message: &str) -> ImageError {
         // Before the reason stands the whole description of the image.
         let reason = message.rsplit_once("': ").map_or(message, |(_, reason)| reason).trim();
-        let is_driver_missing =
-            ["Unknown driver", "Unknown protocol"].iter().any(|text| message.contains(text));
-        let advice = match is_driver_missing {
-            true => "; install QEMU's network drivers (Debian: qemu-block-extra)",
-            false => "",
-        };
+        let advice = self.remote.advice(message);
         RemoteError::Unreadable { uri: self.remote.to_string(), reason: reason.to_owned(), advice }.into()
     }
 }

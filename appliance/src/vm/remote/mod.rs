@@ -1,7 +1,9 @@
 //! Images that lie on other machines, which QEMU reaches through its network drivers. Nothing of them is opened here;
 //! [`uri`] reads what the user writes, [`nodes`] says it to QEMU, [`examine`] asks what is there.
 
+mod advice;
 pub(super) mod examine;
+mod host_key;
 pub(super) mod nodes;
 mod uri;
 
@@ -11,6 +13,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use self::host_key::HostKeyCheck;
 use super::drive::Access;
 
 /// How a remote image is reached.
@@ -149,6 +152,7 @@ pub struct Remote {
     place: Place,
     user: Option<String>,
     password: Option<Password>,
+    host_key_check: HostKeyCheck,
 }
 
 /// Where on its server an image is.
@@ -201,7 +205,7 @@ pub enum RemoteError {
         /// What QEMU says.
         reason: String,
         /// What to do, where that is known.
-        advice: &'static str,
+        advice: String,
     },
     /// The server does not answer.
     #[error(
@@ -284,13 +288,19 @@ impl Remote {
                 return Err(wrong("a socket of this machine serves nbd only", example));
             }
         }
-        Ok(Remote { protocol, server, place, user: None, password: None })
+        let host_key_check = HostKeyCheck::default();
+        Ok(Remote { protocol, server, place, user: None, password: None, host_key_check })
     }
 
     /// Adds who asks for the image.
     pub fn with_user(mut self, user: Option<String>, password: Option<Password>) -> Remote {
         (self.user, self.password) = (user, password);
         self
+    }
+
+    /// Says how the key of an SSH server is checked, where that is not by the caller's `known_hosts`.
+    fn with_host_key_check(self, host_key_check: HostKeyCheck) -> Remote {
+        Remote { host_key_check, ..self }
     }
 
     /// Says how the image is reached.

@@ -29,6 +29,7 @@ impl Remote {
             Place::File(path) => {
                 node["path"] = path.as_str().into();
                 node["server"] = self.address(None);
+                node["host-key-check"] = self.host_key_check.description();
             }
             Place::Export(name) => {
                 node["server"] = self.address(Some("type"));

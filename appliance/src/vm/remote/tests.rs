@@ -37,8 +37,30 @@ fn urls_keep_their_query_and_encoding() {
 fn files_over_ssh() {
     let expected = json!({
         "driver": "ssh", "user": "me", "path": "/images/disk 1.img", "server": { "host": "host", "port": "2222" },
+        "host-key-check": { "mode": "known_hosts" },
     });
     assert_eq!(described("ssh://me@host:2222/images/disk%201.img"), expected);
+    let check =
+        |value: &str| described(&format!("ssh://h/d?host_key_check={value}"))["host-key-check"].clone();
+    assert_eq!(check("yes"), json!({ "mode": "known_hosts" }));
+    assert_eq!(check("no"), json!({ "mode": "none" }));
+    let digits = "00:".repeat(15) + "ff";
+    let expected = json!({ "mode": "hash", "type": "md5", "hash": digits });
+    assert_eq!(check(&format!("md5:{digits}")), expected);
+}
+
+#[test]
+fn what_qemu_says_of_a_server_comes_with_the_next_step() {
+    for (message, uri, advice) in [
+        ("Unknown driver 'ssh'", "ssh://h/d", "qemu-block-extra"),
+        ("no host key was found in known_hosts", "ssh://me@h:7/d", "keep it: ssh -p 7 me@h"),
+        ("host key does not match the one in known_hosts", "ssh://h/d", "new key: ssh h"),
+        ("failed to authenticate using publickey authentication", "ssh://h/d", "ssh-add"),
+    ] {
+        let given = remote(uri).advice(message);
+        assert!(given.contains(advice), "{given}");
+    }
+    assert_eq!(remote("nbd://h/").advice("Connection refused"), "");
 }
 
 #[test]
@@ -91,6 +113,11 @@ fn what_is_missing_is_said_with_an_example() {
         ("nbd://host:99999/x", "its port is no number"),
         ("gluster://host/x", "gluster: no such protocol; use one of ftp, ftps, http"),
         ("nbd://ho st/x", "not a URI"),
+        ("nbd://host/x?tls=yes", "the only query is socket, as in: nbd+unix://"),
+        ("ssh://host/x?port=7", "the only query is host_key_check, as in: ssh://"),
+        ("ssh://host/x?host_key_check=sha256:12", "its host_key_check is none, as in: ssh://"),
+        ("ssh://host/x?host_key_check", "its host_key_check is none"),
+        ("iscsi://host/target/1?x=y", "there are no queries for this protocol"),
     ] {
         let error = uri.parse::<Remote>().unwrap_err().to_string();
         assert!(error.contains(problem), "{uri}: {error}");

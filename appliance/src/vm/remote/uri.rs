@@ -1,5 +1,5 @@
 //! Reads the URI of a remote image: `PROTOCOL://[USER[:PASSWORD]@]HOST[:PORT]/PATH[?QUERY]`, and `nbd+unix` with
-//! `?socket=PATH` in place of a host.
+//! `?socket=PATH` in place of a host. Queries are a web server's own; of the other protocols, only those read here are known.
 
 use std::str::FromStr;
 
@@ -7,6 +7,7 @@ use fluent_uri::Uri;
 use fluent_uri::component::Authority;
 use fluent_uri::pct_enc::{EStr, Encoder};
 
+use super::host_key::HostKeyCheck;
 use super::{Password, Protocol, Remote, RemoteError, Server};
 
 impl FromStr for Remote {
@@ -23,9 +24,9 @@ impl FromStr for Remote {
             _ => (scheme.strip_suffix("+tcp").unwrap_or(&scheme).parse()?, false),
         };
         let decoded = |part: &EStr<_>| decode(part).ok_or_else(|| malformed("it is not UTF-8"));
-        let socket = match uri.query().filter(|_| protocol == Protocol::Nbd) {
-            Some(query) => socket_of(query.as_str())?,
-            None => None,
+        let (socket, host_key_check) = match uri.query().filter(|_| !protocol.is_file_transfer()) {
+            Some(query) => known_queries(protocol, query.as_str(), &shown)?,
+            None => (None, None),
         };
         let authority = uri.authority();
         let host = authority.map(|authority| authority.host()).filter(|host| !host.is_empty());
@@ -58,18 +59,39 @@ impl FromStr for Remote {
             RemoteError::Part { problem, example, .. } => RemoteError::Part { uri: shown, problem, example },
             other => other,
         })?;
-        Ok(remote.with_user(user, password))
+        Ok(remote.with_user(user, password).with_host_key_check(host_key_check.unwrap_or_default()))
     }
 }
 
-/// Gives the value of `socket` in a query.
-fn socket_of(query: &str) -> Result<Option<String>, RemoteError> {
-    let value = query.split('&').find_map(|part| part.strip_prefix("socket="));
-    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(None) };
-    let decoded = EStr::<fluent_uri::pct_enc::encoder::Query>::new(value).and_then(decode);
-    let malformed =
-        || RemoteError::Uri { uri: format!("socket={value}"), reason: "the socket is not UTF-8".to_owned() };
-    decoded.map(Some).ok_or_else(malformed)
+/// Gives the socket and the check of the server's key that a query names.
+fn known_queries(
+    protocol: Protocol,
+    query: &str,
+    shown: &str,
+) -> Result<(Option<String>, Option<HostKeyCheck>), RemoteError> {
+    let wrong = |problem, example| RemoteError::Part { uri: shown.to_owned(), problem, example };
+    let (mut socket, mut host_key_check) = (None, None);
+    for part in query.split('&').filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let value = EStr::<fluent_uri::pct_enc::encoder::Query>::new(value).and_then(decode);
+        let value = value.ok_or_else(|| wrong("its query is not UTF-8", "?name=value"))?;
+        match (protocol, name) {
+            (Protocol::Nbd, "socket") => socket = Some(value).filter(|path| !path.is_empty()),
+            (Protocol::Ssh, "host_key_check") => {
+                let check = HostKeyCheck::parse(&value);
+                let problem = "its host_key_check is none";
+                host_key_check = Some(check.ok_or_else(|| wrong(problem, HostKeyCheck::EXAMPLE))?);
+            }
+            (Protocol::Nbd, _) => {
+                return Err(wrong("the only query is socket", "nbd+unix:///export?socket=/run/nbd.sock"));
+            }
+            (Protocol::Ssh, _) => {
+                return Err(wrong("the only query is host_key_check", HostKeyCheck::EXAMPLE));
+            }
+            _ => return Err(wrong("there are no queries for this protocol", "rbd:///pool/image")),
+        }
+    }
+    Ok((socket, host_key_check))
 }
 
 /// Gives user and password; `None` when they are not text.
