@@ -1,6 +1,7 @@
-//! Images that are not files of this machine: network block devices, servers of files and of iSCSI, libvirt's domains,
-//! each with real programs behind it.
+//! Images that are not files of this machine: network block devices, servers of files and of iSCSI, a Ceph cluster,
+//! libvirt's domains, each with real programs behind it.
 
+mod ceph;
 mod domains;
 mod ftp;
 mod iscsi;
