@@ -5,11 +5,13 @@ use guestfs_api::message::Header;
 use guestfs_api::procedures::nodes;
 use guestfs_api::{Failure, Procedure, Served};
 
+use super::turns::WORKERS_MAX;
 use super::{NoFile, reply, run, split_call, unknown_procedure};
 use crate::port::{PortReader, PortWriter, Received};
 use crate::server::Server;
 
-/// How many calls are served at once for each processor: a call may wait for the disk.
+/// How many calls are served at once for each processor: a call may wait for the disk. When all wait for long there are
+/// more.
 const WORKERS_PER_PROCESSOR: usize = 4;
 
 /// Says how many processors there are.
@@ -20,12 +22,12 @@ fn processors() -> usize {
 /// Serves calls until the host has gone.
 pub fn serve_nodes(server: &Server, reader: PortReader, writer: &PortWriter) {
     let processors = processors();
-    server.turns.open(reader);
+    let workers = (WORKERS_PER_PROCESSOR * processors).min(WORKERS_MAX);
+    server.turns.open(reader, workers);
     std::thread::scope(|scope| {
-        scope.spawn(|| server.turns.watch());
-        for _ in 0..WORKERS_PER_PROCESSOR * processors {
-            scope.spawn(|| work(server, writer, processors > 1));
-        }
+        let add_worker = move || drop(scope.spawn(move || work(server, writer, processors > 1)));
+        (0..workers).for_each(|_| add_worker());
+        scope.spawn(move || server.turns.watch(add_worker));
     });
 }
 

@@ -13,6 +13,9 @@ use crate::port::PortReader;
 /// How long a call may take before another worker takes the turn; up to twice that, as it is looked at in between.
 const WATCH_INTERVAL: Duration = Duration::from_millis(2);
 
+/// How many workers there are at most: one for each call that a mount can have under way.
+pub const WORKERS_MAX: usize = 80;
+
 /// How many looks without a new call end the watch, until there is one.
 const QUIET_LOOKS_MAX: u32 = 50;
 
@@ -33,6 +36,9 @@ struct State {
     reader: Option<PortReader>,
     /// Whether a worker that waits for its turn is to take the reader.
     is_handed_over: bool,
+    /// How many workers there are, and how many of them wait for the turn.
+    workers: usize,
+    waiting: usize,
     /// How many calls were read.
     calls: u64,
     is_watched: bool,
@@ -40,10 +46,10 @@ struct State {
 }
 
 impl Turns {
-    /// Begins with a port of which nothing was read yet.
-    pub fn open(&self, reader: PortReader) {
+    /// Begins with a port of which nothing was read yet, and with so many workers.
+    pub fn open(&self, reader: PortReader, workers: usize) {
         let mut state = self.state.lock();
-        *state = State { reader: Some(reader), is_handed_over: true, ..State::default() };
+        *state = State { reader: Some(reader), is_handed_over: true, workers, ..State::default() };
         self.handed_over.notify_one();
     }
 
@@ -64,7 +70,9 @@ impl Turns {
                 state.is_handed_over = false;
                 return state.reader.take();
             }
+            state.waiting += 1;
             self.handed_over.wait(&mut state);
+            state.waiting -= 1;
         }
         None
     }
@@ -80,7 +88,8 @@ impl Turns {
         state.calls += 1;
         if is_busy {
             self.hand_over(&mut state);
-        } else if !state.is_watched {
+        }
+        if !state.is_watched {
             state.is_watched = true;
             self.began.notify_one();
         }
@@ -105,8 +114,9 @@ impl Turns {
         }
     }
 
-    /// Watches for calls that take long, until there are no more turns. For a thread of its own.
-    pub fn watch(&self) {
+    /// Watches for calls that take long, until there are no more turns. For a thread of its own. Calls `add_worker` when
+    /// the turn finds nobody to take it, because all wait for a disk that does not answer.
+    pub fn watch(&self, mut add_worker: impl FnMut()) {
         let mut state = self.state.lock();
         while !state.is_closed {
             if !state.is_watched {
@@ -116,9 +126,18 @@ impl Turns {
             let mut quiet_looks = 0;
             while quiet_looks < QUIET_LOOKS_MAX && !state.is_closed {
                 let calls = state.calls;
+                let is_nobody_there = state.is_handed_over && state.waiting == 0;
                 drop(state);
                 std::thread::sleep(WATCH_INTERVAL);
                 state = self.state.lock();
+                if is_nobody_there
+                    && state.is_handed_over
+                    && state.waiting == 0
+                    && state.workers < WORKERS_MAX
+                {
+                    state.workers += 1;
+                    add_worker();
+                }
                 if state.calls != calls {
                     quiet_looks = 0;
                     continue;
@@ -164,7 +183,7 @@ mod tests {
     #[test]
     fn a_worker_goes_on_after_a_quick_call() {
         let turns = Turns::default();
-        turns.open(reader());
+        turns.open(reader(), 2);
         let first = turns.wait().unwrap();
         beside_a_worker(&turns, |other| {
             turns.leave(first, false);
@@ -176,7 +195,7 @@ mod tests {
     #[test]
     fn another_worker_goes_on_when_a_call_is_about_to_wait() {
         let turns = Turns::default();
-        turns.open(reader());
+        turns.open(reader(), 2);
         let first = turns.wait().unwrap();
         beside_a_worker(&turns, |other| {
             turns.leave(first, false);
@@ -189,7 +208,7 @@ mod tests {
     #[test]
     fn another_worker_goes_on_at_once_when_there_is_more_to_read() {
         let turns = Turns::default();
-        turns.open(reader());
+        turns.open(reader(), 2);
         let first = turns.wait().unwrap();
         beside_a_worker(&turns, |other| {
             turns.leave(first, true);
@@ -200,13 +219,33 @@ mod tests {
     #[test]
     fn the_watch_has_another_worker_go_on_when_a_call_takes_long() {
         let turns = Turns::default();
-        turns.open(reader());
+        turns.open(reader(), 2);
         let first = turns.wait().unwrap();
         std::thread::scope(|scope| {
-            scope.spawn(|| turns.watch());
+            scope.spawn(|| turns.watch(|| {}));
             beside_a_worker(&turns, |other| {
                 turns.leave(first, false);
                 other.recv_timeout(TIMEOUT).unwrap();
+            });
+        });
+    }
+
+    #[test]
+    fn another_worker_is_added_when_all_wait_and_only_then() {
+        let turns = Turns::default();
+        turns.open(reader(), WORKERS_MAX - 1);
+        let first = turns.wait().unwrap();
+        let (added, is_added) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| turns.watch(|| added.send(()).unwrap()));
+            beside_a_worker(&turns, |other| {
+                turns.leave(first, false);
+                other.recv_timeout(TIMEOUT).unwrap();
+                assert!(is_added.try_recv().is_err(), "there was one that waited");
+                turns.leave(reader(), false);
+                turns.about_to_wait();
+                is_added.recv_timeout(TIMEOUT).unwrap();
+                assert!(is_added.recv_timeout(WATCH_INTERVAL * 20).is_err(), "there are more than may be");
             });
         });
     }
@@ -216,7 +255,7 @@ mod tests {
         let turns = Turns::default();
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| turns.wait().is_none());
-            scope.spawn(|| turns.watch());
+            scope.spawn(|| turns.watch(|| {}));
             turns.close();
             assert!(waiting.join().unwrap());
         });

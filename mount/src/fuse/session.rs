@@ -10,7 +10,9 @@ use fuser::{Config, Session, SessionACL};
 
 use super::Adapter;
 use super::callers::Callers;
+use super::clerk::Clerk;
 use super::read_around::ReadAround;
+use super::relief::{Relief, THREADS};
 use super::wakefulness::Wakefulness;
 use crate::attributes::Presentation;
 use crate::files::{Files, GuestNodes};
@@ -45,9 +47,6 @@ pub struct Settings {
     pub polls_when_busy: bool,
 }
 
-/// How many requests are answered at a time.
-const THREADS: usize = 4;
-
 /// A mount being served.
 pub struct Serving {
     thread: JoinHandle<io::Result<()>>,
@@ -78,12 +77,13 @@ impl Serving {
         let (read_around, wanted_parts) = ReadAround::new();
         let wakefulness = Wakefulness::new(settings.polls_when_busy);
         let (callers, watching) = Callers::watch(connection.try_clone()?, when_stranded)?;
-        let adapter = Adapter { files: Arc::clone(&files), settings, read_around, wakefulness, callers };
+        let clerk = Clerk { files: Arc::clone(&files), settings, read_around, wakefulness, callers };
+        let adapter = Adapter { clerk: Arc::new(clerk), relief: Relief::new() };
         let session = Session::from_fd(adapter, connection, acl, config)?;
         let read_around = wanted_parts.serve(files, session.notifier())?;
         let thread = thread::Builder::new().name("fuse".to_owned()).spawn(move || {
             let result = session.run();
-            // The adapter is gone, so these end now.
+            // The adapter is gone, so these end as soon as no helper has work.
             if read_around.join().is_err() {
                 log::error!("reading around: a bug of guestmount; the mount was only slower for it");
             }

@@ -6,27 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::memory::Memory;
+use crate::support::memory::{Memory, Stalled};
 use crate::support::{Mounted, wait_until};
 
 /// How soon a killed program has to be gone.
 const SOON: Duration = Duration::from_secs(1);
-
-/// A guest that goes on at the end whatever happens, so that its mount can end too.
-struct Stalled(Memory);
-
-impl Stalled {
-    fn new(memory: &Memory, is_concerned: fn(&str) -> bool) -> Stalled {
-        memory.stall(is_concerned);
-        Stalled(memory.clone())
-    }
-}
-
-impl Drop for Stalled {
-    fn drop(&mut self) {
-        self.0.go_on();
-    }
-}
 
 /// Starts a program on a file; `options` are what comes before its name and behind it.
 fn start(guest: &Mounted, program: &str, (before, behind): (&[&str], &[&str]), name: &str) -> Child {

@@ -9,4 +9,5 @@ mod killed;
 mod mounts;
 mod names;
 mod processes;
+mod stalled;
 mod support;

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +22,8 @@ use super::servers::Server;
 
 /// How soon a killed reader has to be gone.
 const SOON: Duration = Duration::from_secs(1);
+/// How long others may wait for what does not stall, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// How long a reader is left to come to where it waits.
 const UNDER_WAY: Duration = Duration::from_millis(400);
 /// The bytes of each large file, more than is read ahead.
@@ -157,6 +160,45 @@ fn killed_readers_are_gone_and_others_go_on_when_the_server_does() {
         assert!(fs::read(large(folder)).unwrap() == content(folder, LARGE_BYTES), "{folder} differs");
     }
     drop(open);
+    mounted.unmount();
+}
+
+#[test]
+fn what_is_known_and_what_lies_on_another_disk_is_read_while_many_wait() {
+    let Some((_disk, _server, proxy)) = behind_a_proxy() else { return };
+    let other = Disk::formatted(64, "ext4", &["-q"]);
+    {
+        let device = other.attach();
+        let native = device.mount("");
+        fs::create_dir(native.path().join("folder")).unwrap();
+        fs::write(native.path().join("folder/file"), content(99, 100_000)).unwrap();
+    }
+    let (uri, image) = (format!("nbd://127.0.0.1:{}/export", proxy.port), other.path().to_str().unwrap());
+    let mounts = ["-m", "/dev/sda1", "-m", "/dev/sdb1:/folder 0", "--no-direct", "--ro"];
+    // The kernel keeps nothing of what it was told.
+    let forgetful = ["-o", "entry_timeout=0,attr_timeout=0"];
+    let mounted = Mounted::new(["-a", &uri, "-a", image].into_iter().chain(mounts).chain(forgetful));
+    let large = |folder: u64| mounted.path().join(format!("folder {folder}/inner/large"));
+    // Found before; what is in it is not.
+    for folder in 1..FOLDERS {
+        fs::metadata(large(folder)).unwrap();
+    }
+    proxy.set_stalled(true);
+    let readers: Vec<Child> = (1..FOLDERS)
+        .flat_map(|folder| [large(folder), large(folder)])
+        .map(|path| start("md5sum", (&[], &[]), &path))
+        .collect();
+    thread::sleep(UNDER_WAY);
+    let (folder, file) = (mounted.path().join("folder 3/inner"), mounted.path().join("folder 0/folder/file"));
+    let (answer, answered) = channel();
+    thread::spawn(move || answer.send((fs::read_dir(folder).unwrap().count(), fs::read(file).unwrap())));
+    let answered = answered.recv_timeout(PATIENCE);
+    proxy.set_stalled(false);
+    for mut reader in readers {
+        assert!(reader.wait().unwrap().success());
+    }
+    let (names, found) = answered.expect("who asks for other things does not wait");
+    assert!(names == 1 && found == content(99, 100_000), "{names} names, or the file differs");
     mounted.unmount();
 }
 

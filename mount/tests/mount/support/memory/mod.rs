@@ -53,13 +53,11 @@ impl Memory {
         self.0.is_dead.store(true, Ordering::SeqCst);
     }
 
-    /// Leaves further calls of some procedures without an answer, until it [goes on](Memory::go_on).
-    pub fn stall(&self, concerns: Concerns) {
+    fn stall(&self, concerns: Concerns) {
         *self.0.stalled.lock() = Some(concerns);
     }
 
-    /// Answers again.
-    pub fn go_on(&self) {
+    fn go_on(&self) {
         *self.0.stalled.lock() = None;
         self.0.went_on.notify_all();
     }
@@ -90,6 +88,23 @@ impl Memory {
             return Err(Failure::errno(Errno::EIO, procedure));
         }
         Ok(self.0.state.lock())
+    }
+}
+
+/// A guest that goes on at the end whatever happens, so that its mount can end too.
+pub struct Stalled(Memory);
+
+impl Stalled {
+    /// Leaves calls without an answer as long as this is there.
+    pub fn new(memory: &Memory, concerns: Concerns) -> Stalled {
+        memory.stall(concerns);
+        Stalled(memory.clone())
+    }
+}
+
+impl Drop for Stalled {
+    fn drop(&mut self) {
+        self.0.go_on();
     }
 }
 
