@@ -7,6 +7,7 @@ pub mod bitlocker;
 pub mod command;
 pub mod compare;
 pub mod crash;
+pub mod damaged_disk;
 pub mod debian;
 pub mod disk;
 pub mod disklabel;

@@ -1,41 +1,21 @@
 //! The guest's kernel panics in the midst of a walk: at a damaged inode of a file system that is to panic then.
 
-use std::fs::{self, File};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
-use guestfs_tests::command::{run, succeed};
+use guestfs_tests::command::run;
+use guestfs_tests::damaged_disk::{damaged_disk, folder_with_file};
 use guestfs_tests::disk::Disk;
 use guestfs_tests::machine::qemu_of;
 use guestfs_tests::mounted::Mounted;
 
-/// The size of the guest's blocks in bytes.
-const BLOCK: u64 = 1024;
-
-/// Makes a guest with some files and the folder `bad`, whose inode is damaged; its superblock asks for a panic.
+/// Makes a guest with the folders `bad` and `good`, a file in each; the first is damaged.
 fn damaged_guest() -> Disk {
     let tree = tempfile::tempdir().unwrap();
-    for folder in ["bad", "good"] {
-        fs::create_dir(tree.path().join(folder)).unwrap();
-        fs::write(tree.path().join(folder).join("file"), "whole").unwrap();
-    }
-    let disk = Disk::blank(32);
-    disk.mkfs("ext4", &["-q", "-F", "-b", "1024", "-d", tree.path().to_str().unwrap()]);
-    succeed(Command::new("tune2fs").args(["-e", "panic"]).arg(disk.path()));
-    // "Inode 12 is part of block group 0 / located at block 268, offset 0x0300"
-    let place = succeed(Command::new("debugfs").args(["-R", "imap bad"]).arg(disk.path()));
-    let words: Vec<&str> = place.split([' ', ',', '\n']).collect();
-    let after = |word: &str| words[words.iter().rposition(|found| *found == word).unwrap() + 1];
-    let block: u64 = after("block").parse().unwrap();
-    let offset = u64::from_str_radix(after("offset").trim_start_matches("0x"), 16).unwrap();
-    // Part of a time: all that is wrong afterwards is the check sum.
-    const TIME: u64 = 8;
-    let place = block * BLOCK + offset + TIME;
-    let image = File::options().read(true).write(true).open(disk.path()).unwrap();
-    let mut byte = [0];
-    image.read_exact_at(&mut byte, place).unwrap();
-    image.write_all_at(&[!byte[0]], place).unwrap();
-    disk
+    folder_with_file(tree.path(), "bad");
+    folder_with_file(tree.path(), "good");
+    damaged_disk(tree.path(), "bad")
 }
 
 #[test]

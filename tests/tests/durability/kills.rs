@@ -1,5 +1,5 @@
-//! QEMU or guestmount is killed while files are written: the file system is whole, and what was brought to the disk is
-//! on it.
+//! QEMU, the daemon or guestmount is killed while files are written: the file system is whole, and what was brought to
+//! the disk is on it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use guestfs::appliance::vm::{Access, Drive};
 use guestfs_tests::command::{run, succeed};
 use guestfs_tests::crash::Ledger;
+use guestfs_tests::damaged_disk::{damaged_disk, folder_with_file};
 use guestfs_tests::disk::Disk;
 use guestfs_tests::machine::kill_qemu_of;
 use guestfs_tests::mounted::Mounted;
@@ -31,12 +32,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy)]
 enum Victim {
     Qemu,
+    /// The first process of the guest, without which its kernel does not go on: both end at once.
+    Daemon,
     Guestmount,
 }
+
+/// All of them, to choose from.
+const VICTIMS: [Victim; 3] = [Victim::Qemu, Victim::Daemon, Victim::Guestmount];
+/// Where in a mount the image is shown.
+const GUEST: &str = "guest";
+/// What ends the daemon when somebody looks at it: a damaged inode of a second disk that asks for a panic.
+const TRAP: &str = "trap/bad";
 
 /// An image that is written to and crashed, again and again.
 struct Scene {
     disk: Disk,
+    trap: Disk,
     filesystem: &'static str,
     image: PathBuf,
     is_qcow2: bool,
@@ -51,12 +62,18 @@ impl Scene {
         let image = if is_qcow2 { disk.converted("qcow2", "qcow2") } else { disk.path().to_owned() };
         let ledgers =
             (0..WRITERS).map(|writer| Ledger::new(format!("writer {writer}"), seed + writer)).collect();
-        Scene { disk, filesystem, image, is_qcow2, ledgers }
+        let tree = tempfile::tempdir().expect("a folder for a tree");
+        fs::create_dir(tree.path().join(GUEST)).expect("a new folder");
+        folder_with_file(tree.path(), TRAP);
+        let trap = damaged_disk(tree.path(), TRAP);
+        Scene { disk, trap, filesystem, image, is_qcow2, ledgers }
     }
 
     fn mount(&self) -> Mounted {
-        let options = ["-m", "/dev/sda", "--rw", "--pid-file"].map(OsString::from);
+        let options = ["-m", "/dev/sdb:/:ro,errors=panic", "-m", "/dev/sda:/guest", "--rw", "--pid-file"];
+        let options = options.map(OsString::from);
         let mut arguments = vec![OsString::from("-a"), self.image.clone().into()];
+        arguments.extend([OsString::from("-a"), self.trap.path().into()]);
         arguments.extend(options);
         arguments.push(self.disk.beside("pid").into());
         Mounted::new(arguments)
@@ -65,7 +82,7 @@ impl Scene {
     /// Mounts, checks what earlier rounds have brought to the disk, writes, and kills; gives what was wrong.
     fn round(&mut self, victim: Victim, delay: Duration) -> Vec<String> {
         let mounted = self.mount();
-        let root = mounted.path();
+        let (trap, root) = (mounted.path().join(TRAP), mounted.path().join(GUEST));
         let mut faults: Vec<String> = self.ledgers.iter().flat_map(|ledger| ledger.faults(&root)).collect();
         let is_over = AtomicBool::new(false);
         let (image, pid_file) = (&self.image, self.disk.beside("pid"));
@@ -73,7 +90,7 @@ impl Scene {
             let writers: Vec<_> =
                 self.ledgers.iter_mut().map(|ledger| scope.spawn(|| ledger.write(&root, &is_over))).collect();
             std::thread::sleep(delay);
-            kill(victim, image, &pid_file);
+            kill(victim, image, &trap, &pid_file);
             is_over.store(true, Ordering::Relaxed);
             for writer in writers {
                 if let Some(error) = writer.join().expect("a writer does not panic") {
@@ -129,9 +146,13 @@ impl Scene {
     }
 }
 
-fn kill(victim: Victim, image: &Path, pid_file: &Path) {
+fn kill(victim: Victim, image: &Path, trap: &Path, pid_file: &Path) {
     match victim {
         Victim::Qemu => drop(kill_qemu_of(image)),
+        Victim::Daemon => {
+            let error = fs::symlink_metadata(trap).expect_err("nobody is left to answer");
+            assert_eq!(error.raw_os_error(), Some(libc::EIO), "{error}");
+        }
         Victim::Guestmount => {
             let text = fs::read_to_string(pid_file).expect("a mount has its pid file");
             let pid = text.trim().parse().ok().and_then(Pid::from_raw).expect("a pid file holds a number");
@@ -151,7 +172,7 @@ fn crash(kills: u64, seed: u64) -> (u64, Vec<String>) {
             [usize::try_from(image % 4).expect("it is below 4")];
         let mut scene = Scene::new(filesystem, is_qcow2, numbers.any());
         for _ in 0..ROUNDS_PER_IMAGE.min(kills - done) {
-            let victim = if numbers.below(2) == 0 { Victim::Qemu } else { Victim::Guestmount };
+            let victim = VICTIMS[usize::try_from(numbers.below(3)).expect("it is below 3")];
             let delay = Duration::from_millis(numbers.below(KILL_MS_MAX));
             let found = scene.round(victim, delay);
             done += 1;
@@ -160,7 +181,7 @@ fn crash(kills: u64, seed: u64) -> (u64, Vec<String>) {
             }));
         }
         let mounted = scene.mount();
-        faults.extend(scene.ledgers.iter().flat_map(|ledger| ledger.faults(&mounted.path())));
+        faults.extend(scene.ledgers.iter().flat_map(|ledger| ledger.faults(&mounted.path().join(GUEST))));
         mounted.unmount();
         synced += scene.ledgers.iter().map(Ledger::synced).sum::<u64>();
     }
@@ -171,14 +192,15 @@ fn crash(kills: u64, seed: u64) -> (u64, Vec<String>) {
 fn what_was_synced_survives_kills() {
     for (filesystem, is_qcow2) in [("ext4", false), ("xfs", true)] {
         let mut scene = Scene::new(filesystem, is_qcow2, 7);
-        for (victim, milliseconds) in [(Victim::Qemu, 700), (Victim::Guestmount, 400)] {
+        for (victim, milliseconds) in [(Victim::Qemu, 700), (Victim::Daemon, 500), (Victim::Guestmount, 400)]
+        {
             let faults = scene.round(victim, Duration::from_millis(milliseconds));
             assert!(faults.is_empty(), "{filesystem}, {victim:?}: {faults:#?}");
         }
         let mounted = scene.mount();
         assert!(scene.ledgers.iter().any(|ledger| ledger.synced() > 0), "nothing was written");
         for ledger in &scene.ledgers {
-            assert_eq!(ledger.faults(&mounted.path()), Vec::<String>::new(), "{filesystem}");
+            assert_eq!(ledger.faults(&mounted.path().join(GUEST)), Vec::<String>::new(), "{filesystem}");
         }
         mounted.unmount();
     }
