@@ -36,7 +36,7 @@ test:
 
 SOAK :=
 soak: build
-	@scripts/setup test
+	@scripts/setup soak
 	@scripts/soak "$(TARGET_DIR)" $(SOAK)
 
 FUZZ :=

@@ -4,6 +4,7 @@ mod archives;
 mod exerciser;
 mod files;
 mod identity;
+mod kernel;
 mod large;
 mod native;
 mod permissions;
