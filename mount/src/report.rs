@@ -28,6 +28,11 @@ pub fn printable(text: &str) -> String {
     shown
 }
 
+/// Gives what a guest may have written as a part of one line.
+pub fn on_one_line(text: impl Display) -> String {
+    printable(&text.to_string()).replace('\n', "; ")
+}
+
 /// Gives an error and its causes, from the outermost in, without those that the text before already tells.
 pub fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();

@@ -25,6 +25,13 @@ impl Outcome {
     pub fn code(&self) -> i32 {
         self.status.code().unwrap_or(-1)
     }
+
+    /// Gives the lines on standard error, without those about this machine: it may have no KVM, and no appliance yet.
+    pub fn told(&self) -> Vec<&str> {
+        const NOTICES: [&str; 2] = ["emulating the CPU", "making the appliance"];
+        let is_notice = |line: &&str| NOTICES.iter().any(|notice| line.contains(notice));
+        self.stderr.lines().filter(|line| !is_notice(line)).collect()
+    }
 }
 
 /// Runs `command` to its end; panics when it takes longer than [`PROGRAM_TIME_MAX`].

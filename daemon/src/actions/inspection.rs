@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 
 use crate::inspect::guest::Guest;
 use crate::inspect::inspected::installed;
-use crate::inspect::{applications, architecture, icon};
+use crate::inspect::{applications, architecture, icon, notes};
 use crate::server::Server;
 
 mod disks;
@@ -35,8 +35,7 @@ impl Inspect for Server {
             None => applications::list(&guest, system.package_format),
         };
         let notes = guest.take_notes();
-        let notes = notes.iter().filter_map(|note| ByteString::try_from(note.as_str()).ok());
-        Ok(Applications { applications, notes: notes.collect() })
+        Ok(Applications { applications, notes: notes::sent(&notes).collect() })
     }
 
     fn inspect_icon(&self, root: &Mountable, is_high_quality: bool) -> Result<Vec<u8>> {

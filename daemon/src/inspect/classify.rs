@@ -3,9 +3,10 @@
 use guestfs_api::records::{GuestMount, OperatingSystem};
 use guestfs_api::values::{Distro, FilesystemRole, GuestPath, Mountable, OsType};
 
+use super::fstab::text::TABLE_BYTES_MAX;
 use super::fstab::{self, System, Tables};
-use super::guest::{Guest, word};
-use super::{Disks, coreos, linux, media, unix, windows};
+use super::guest::{Guest, known, word};
+use super::{Disks, coreos, linux, media, notes, unix, windows};
 
 /// What was found on one file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub fn classify(guest: &Guest, root: &Mountable, disks: &impl Disks) -> Classifi
         Kind::Other => Classified::other(),
     };
     if let Some(system) = &mut classified.system {
-        system.notes.extend(guest.take_notes().iter().filter_map(|note| word(note.as_bytes())));
+        system.notes.extend(notes::sent(&guest.take_notes()));
     }
     classified
 }
@@ -160,15 +161,18 @@ fn described(guest: &Guest, root: &Mountable, kind: OsType, disks: &impl Disks) 
 /// Reads what the system mounts. Its root file system is mounted on `/` whatever the fstab says, as long as it does not
 /// say something else that is there.
 fn mount_as_its_fstab_says(guest: &Guest, system: &mut OperatingSystem, disks: &impl Disks) {
-    let table = |path: &str| guest.text(path).unwrap_or_default();
+    let table = |path: &str| guest.text_at(&known(path), TABLE_BYTES_MAX).unwrap_or_default();
     let has_fstab = !matches!(system.kind, OsType::Windows | OsType::Dos | OsType::Minix);
+    if has_fstab && guest.link_target("/etc/fstab").is_some() && !guest.is_file("/etc/fstab") {
+        guest.note("/etc/fstab is a symbolic link that leads to no file: it is left out".to_owned());
+    }
     if has_fstab && guest.is_file("/etc/fstab") {
         let mdadm = ["/etc/mdadm.conf", "/etc/mdadm/mdadm.conf"].map(table).concat();
         let (fstab, crypttab) = (table("/etc/fstab"), table("/etc/crypttab"));
         let tables = Tables { fstab: &fstab, crypttab: &crypttab, mdadm: &mdadm };
         let found = fstab::guest_mounts(tables, System { kind: system.kind, root: &system.root }, disks);
         system.mounts = found.list;
-        system.notes.extend(found.notes.iter().filter_map(|note| word(note.as_bytes())));
+        system.notes.extend(notes::sent(&found.notes));
     }
     let on_root = system.mounts.iter().position(|mount| mount.mountpoint == Some(GuestPath::root()));
     let itself = GuestMount { mountable: system.root.clone(), mountpoint: Some(GuestPath::root()) };

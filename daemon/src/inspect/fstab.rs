@@ -10,16 +10,18 @@ mod devices;
 pub mod text;
 
 pub use self::devices::{Devices, Tag};
-use self::text::{CryptEntry, Entry, RaidUuid, TABLE_BYTES_MAX};
+use self::text::{CryptEntry, Entry, RaidUuid};
+use super::notes;
 use crate::mounts::plain_path;
 
-/// The most notes about one fstab; further ones would tell nobody more.
-const NOTES_MAX: usize = 20;
+/// The most entries of one table that count; no machine mounts more.
+pub const ENTRIES_MAX: usize = 1000;
 
 /// Mount points below which nothing of the disks is mounted: the kernel's own file systems and removable media.
 const SKIPPED_TREES: [&[u8]; 4] = [b"/dev", b"/proc", b"/selinux", b"/sys"];
 
-/// The texts of a guest that say what is mounted where; empty where there is none.
+/// The texts of a guest that say what is mounted where; empty where there is none. Each has at most
+/// [`text::TABLE_BYTES_MAX`] bytes, which bounds what is made of it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tables<'a> {
     /// /etc/fstab.
@@ -48,20 +50,13 @@ pub struct GuestMounts {
     pub notes: Vec<String>,
 }
 
-/// Reads the tables of a guest. Each that is larger than [`TABLE_BYTES_MAX`] counts as empty, with a note.
+/// Reads the tables of a guest. Of each the first [`ENTRIES_MAX`] entries count, with a note where there are more.
 pub fn guest_mounts(tables: Tables<'_>, system: System<'_>, devices: &impl Devices) -> GuestMounts {
     let mut mounts = GuestMounts::default();
-    let mut bounded = |name: &str, text| match text {
-        text if <[u8]>::len(text) > TABLE_BYTES_MAX => {
-            mounts.note(format!("{name} is over {TABLE_BYTES_MAX} bytes: it does not count"));
-            &[]
-        }
-        text => text,
-    };
-    let entries = text::fstab(bounded("/etc/fstab", tables.fstab));
+    let entries = mounts.first_of("/etc/fstab", text::fstab(tables.fstab));
     let known = Known {
-        encrypted: text::crypttab(bounded("/etc/crypttab", tables.crypttab)),
-        arrays: text::mdadm(bounded("mdadm.conf", tables.mdadm)),
+        encrypted: mounts.first_of("/etc/crypttab", text::crypttab(tables.crypttab)),
+        arrays: mounts.first_of("mdadm.conf", text::mdadm(tables.mdadm)),
     };
     for entry in &entries {
         mounts.add(entry, system, &known, devices);
@@ -76,6 +71,15 @@ struct Known {
 }
 
 impl GuestMounts {
+    /// Takes the entries of a table that count.
+    fn first_of<T>(&mut self, table: &str, mut entries: Vec<T>) -> Vec<T> {
+        if entries.len() > ENTRIES_MAX {
+            self.note(format!("{table} has {} entries: the first {ENTRIES_MAX} count", entries.len()));
+            entries.truncate(ENTRIES_MAX);
+        }
+        entries
+    }
+
     fn add(&mut self, entry: &Entry, system: System<'_>, known: &Known, devices: &impl Devices) {
         if devices::is_removable(&entry.spec) {
             return;
@@ -124,9 +128,7 @@ impl GuestMounts {
     }
 
     fn note(&mut self, note: String) {
-        if self.notes.len() < NOTES_MAX {
-            self.notes.push(note);
-        }
+        notes::add(&mut self.notes, note);
     }
 }
 

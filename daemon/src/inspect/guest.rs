@@ -12,6 +12,7 @@ use guestfs_api::Failure;
 use guestfs_api::values::{ByteString, GuestPath};
 use rustix::fs::{FileType, OFlags};
 
+use super::notes;
 use crate::spelling::is_same;
 use crate::sysroot::{Links, Sysroot, tree};
 
@@ -24,9 +25,6 @@ const WORD_BYTES_MAX: usize = 1024;
 
 /// The most entries of a directory that are looked at when a name is to be found in any case.
 const ENTRIES_MAX: usize = 100_000;
-
-/// The most notes about one file system.
-const NOTES_MAX: usize = 20;
 
 /// A file system of a guest.
 pub struct Guest {
@@ -86,12 +84,18 @@ impl Guest {
         if self.kind(path, Links::Follow) != Some(FileType::RegularFile) {
             return None;
         }
-        let mut file = self.open(path)?;
-        let mut text = Vec::new();
-        match (&mut file).take(bytes_max + 1).read_to_end(&mut text) {
-            Ok(_) if text.len() as u64 <= bytes_max => Some(text),
-            Ok(_) => {
-                self.note(format!("{path} is over {bytes_max} bytes: it does not count"));
+        let file = self.open(path)?;
+        let read = || -> std::io::Result<(Vec<u8>, u64)> {
+            let mut text = Vec::new();
+            (&file).take(bytes_max + 1).read_to_end(&mut text)?;
+            Ok((text, file.metadata()?.len()))
+        };
+        match read() {
+            Ok((text, _)) if text.len() as u64 <= bytes_max => Some(text),
+            Ok((_, bytes)) => {
+                self.note(format!(
+                    "{path} has {bytes} bytes: it is left out, as more than {bytes_max} do not count"
+                ));
                 None
             }
             Err(error) => {
@@ -208,10 +212,7 @@ impl Guest {
 
     /// Keeps a note for people to read.
     pub fn note(&self, note: String) {
-        let mut notes = self.notes.borrow_mut();
-        if notes.len() < NOTES_MAX && !notes.contains(&note) {
-            notes.push(note);
-        }
+        notes::add(&mut self.notes.borrow_mut(), note);
     }
 
     /// Says whether no more is to be looked at, and leaves a note then.
@@ -313,7 +314,10 @@ mod tests {
         assert_eq!(guest.text("/large").unwrap().len() as u64, TEXT_BYTES_MAX);
         file.set_len(TEXT_BYTES_MAX + 1).unwrap();
         assert_eq!(guest.text("/large"), None);
-        assert_eq!(guest.take_notes(), ["/large is over 2097152 bytes: it does not count"]);
+        assert_eq!(
+            guest.take_notes(),
+            ["/large has 2097153 bytes: it is left out, as more than 2097152 do not count"]
+        );
     }
 
     #[test]

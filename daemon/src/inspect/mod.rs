@@ -16,6 +16,7 @@ pub mod inspected;
 mod linux;
 mod media;
 pub mod merge;
+pub mod notes;
 mod osinfo;
 mod packages;
 pub mod registry;

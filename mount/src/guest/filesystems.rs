@@ -9,8 +9,11 @@ use guestfs::api::procedures::mounts::{Mounts, RemountOptions};
 use guestfs::api::values::GuestPath;
 
 use crate::inspection::plan;
-use crate::report::{printable, say};
+use crate::report::{on_one_line, say};
 use crate::request::{Access, Discovery, GuestMount, MountRequest, as_typed};
+
+/// How many mounts that failed are listed; a guest's fstab can name thousands of devices that are not there.
+const FAILED_SHOWN_MAX: usize = 10;
 
 /// What is mounted in the appliance, in its order.
 #[derive(Debug, Default)]
@@ -37,20 +40,28 @@ pub fn mount_first(handle: &Handle, request: &MountRequest) -> anyhow::Result<Mo
         protect_folder(handle)?;
     }
     for warning in handle.guest()?.mount_warnings()? {
-        say(format_args!("guestmount: warning: {}", printable(&warning.to_string())));
+        say(format_args!("guestmount: warning: {}", on_one_line(&warning)));
     }
     Ok(mounted)
 }
 
 /// Finds out what is to be mounted.
 fn planned(handle: &Handle, discovery: &Discovery) -> anyhow::Result<Vec<GuestMount>> {
-    let inspect = |what| handle.guest()?.inspect().context(what);
-    Ok(match discovery {
-        Discovery::None => Vec::new(),
-        Discovery::All => plan::all(&inspect("look at the images")?)?,
-        Discovery::Inspect { root } => plan::mounts(&inspect("inspect the images")?, root.as_ref())?,
-        Discovery::DriveLetters { root } => plan::drives(&inspect("inspect the images")?, root.as_ref())?,
-    })
+    let (root, is_by_letters) = match discovery {
+        Discovery::None => return Ok(Vec::new()),
+        Discovery::All => {
+            return Ok(plan::all(&handle.guest()?.inspect().context("look at the images")?)?);
+        }
+        Discovery::Inspect { root } => (root.as_ref(), false),
+        Discovery::DriveLetters { root } => (root.as_ref(), true),
+    };
+    let found = handle.guest()?.inspect().context("inspect the images")?;
+    let planned = if is_by_letters { plan::drives(&found, root) } else { plan::mounts(&found, root) }?;
+    let system = plan::chosen(&found, root)?;
+    for note in &system.notes {
+        say(format_args!("guestmount: warning: {}: {}", system.root, on_one_line(note)));
+    }
+    Ok(planned)
 }
 
 /// Mounts again what [`mount_first`] mounted.
@@ -103,8 +114,12 @@ fn mount_found(
         }
     }
     if !failed.is_empty() {
-        let list = printable(&failed.join("; "));
-        say(format_args!("guestmount: warning: not mounted: {list}"));
+        let more = match failed.len().saturating_sub(FAILED_SHOWN_MAX) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        failed.truncate(FAILED_SHOWN_MAX);
+        say(format_args!("guestmount: warning: not mounted: {}{more}", on_one_line(failed.join("; "))));
     }
     Ok(mounted)
 }

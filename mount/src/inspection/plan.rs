@@ -59,8 +59,7 @@ impl std::fmt::Display for Choices {
 
 /// Plans what to mount of the operating system whose root is `root`, or of the only one.
 pub fn mounts(found: &Inspection, root: Option<&Mountable>) -> Result<Vec<GuestMount>, NoPlan> {
-    let system = chosen(found, root)?;
-    let mut mounts: Vec<GuestMount> = system
+    let mut mounts: Vec<GuestMount> = chosen(found, root)?
         .mounts
         .iter()
         .filter_map(|mount| {
@@ -141,7 +140,7 @@ fn mountable(found: &Inspection) -> impl Iterator<Item = &FoundFilesystem> {
 }
 
 /// Gives the operating system whose root is `root`, or the only one.
-fn chosen<'a>(found: &'a Inspection, root: Option<&Mountable>) -> Result<&'a OperatingSystem, NoPlan> {
+pub fn chosen<'a>(found: &'a Inspection, root: Option<&Mountable>) -> Result<&'a OperatingSystem, NoPlan> {
     let Some(root) = root else { return only_one(found) };
     found.systems.iter().find(|system| system.root == *root).ok_or_else(|| {
         let choices = choices(&mut found.systems.iter());
@@ -157,7 +156,11 @@ fn only_one(found: &Inspection) -> Result<&OperatingSystem, NoPlan> {
     let candidates: &mut dyn Iterator<Item = &OperatingSystem> =
         if installed.peek().is_some() { &mut installed } else { &mut media };
     let Some(first) = candidates.next() else {
-        let typed = mountable(found).map(|one| (as_typed(&one.mountable), one.kind.to_string()));
+        let kind = |one: &FoundFilesystem| match &one.problem {
+            Some(problem) => format!("{}; {problem}", one.kind),
+            None => one.kind.to_string(),
+        };
+        let typed = mountable(found).map(|one| (as_typed(&one.mountable), kind(one)));
         return Err(NoPlan::NoSystem(Found(typed.collect())));
     };
     match candidates.next() {

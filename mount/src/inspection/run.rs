@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use guestfs::api::procedures::inspection::Inspect;
+use guestfs::api::records::{FoundFilesystem, Inspection};
 use guestfs::api::values::Key;
 use guestfs::appliance::vm::Access;
 use guestfs::libvirt::Libvirt;
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::{Found, applications, json, table, xml};
 use crate::keys::{Asking, KeyRequest, Opens};
-use crate::report::{one_line, printable, say};
+use crate::report::{on_one_line, one_line, say};
 use crate::request::GivenDrives;
 use crate::unlock::Unlocker;
 
@@ -70,6 +71,15 @@ pub struct GivenGuest {
     pub drives: Vec<GivenDrives>,
 }
 
+impl GivenGuest {
+    /// Puts the guest's name before a text that does not begin with it.
+    fn named_once(&self, text: &str) -> String {
+        let own = text.strip_prefix("-d ").unwrap_or(text);
+        let is_named = own.strip_prefix(self.name.as_str()).is_some_and(|rest| rest.starts_with(':'));
+        if is_named { text.to_owned() } else { format!("{}: {text}", self.name) }
+    }
+}
+
 /// Inspects all guests and prints what was found; says whether all could be looked at. One that cannot be gives a line on
 /// standard error, and the others are looked at all the same.
 pub fn run(request: &InspectRequest) -> anyhow::Result<bool> {
@@ -87,7 +97,7 @@ pub fn run(request: &InspectRequest) -> anyhow::Result<bool> {
                 Ok(found) => results.lock()[index] = Some(found),
                 Err(error) => {
                     messages.clear();
-                    say(format_args!("guestinspect: {}: {}", guest.name, one_line(&error)));
+                    say(format_args!("guestinspect: {}", guest.named_once(&one_line(&error))));
                 }
             }
             messages.one_more(count);
@@ -166,6 +176,9 @@ fn inspect(
     let who = format!("guestinspect: {}", guest.name);
     Unlocker::new(who, keys.known.clone(), keys.asking).unlock(&handle, Access::ReadOnly)?;
     let mut found = Found::from(handle.guest()?.inspect()?);
+    if request.output != Output::Json {
+        warn_of_missing(&found.inspection, |warning| messages.warn(&guest.name, warning));
+    }
     if request.applications != Applications::LeaveOut {
         for system in &found.inspection.systems {
             let warn =
@@ -178,6 +191,19 @@ fn inspect(
     }
     handle.shutdown()?;
     Ok(found)
+}
+
+/// Tells what inspection left out, which JSON has in it.
+fn warn_of_missing(found: &Inspection, warn: impl Fn(&str)) {
+    for filesystem in &found.filesystems {
+        if let Some(problem) = &filesystem.problem {
+            let FoundFilesystem { mountable, kind, .. } = filesystem;
+            warn(&format!("{mountable} ({kind}) cannot be looked at: {problem}"));
+        }
+    }
+    for system in &found.systems {
+        system.notes.iter().for_each(|note| warn(&format!("{}: {note}", system.root)));
+    }
 }
 
 /// What is shown on standard error while several appliances work.
@@ -209,7 +235,7 @@ impl Messages {
     /// Tells what is missing of a guest of which the rest is told.
     fn warn(&self, guest: &str, warning: &str) {
         self.clear();
-        say(format_args!("guestinspect: {guest}: warning: {}", printable(warning).replace('\n', "; ")));
+        say(format_args!("guestinspect: {guest}: warning: {}", on_one_line(warning)));
     }
 
     /// Tells on a terminal how many guests are done.

@@ -13,6 +13,12 @@ const SYSTEM_HEADINGS: [&str; 7] = ["IMAGE", "ROOT", "SYSTEM", "ARCH", "HOST", "
 /// What stands above the columns of applications.
 const APPLICATION_HEADINGS: [&str; 6] = ["IMAGE", "ROOT", "PACKAGE", "VERSION", "ARCH", "SUMMARY"];
 
+/// The longest name of a system or a host that is shown whole, in characters: those of longer ones are no names.
+const NAME_CHARACTERS_MAX: usize = 60;
+
+/// How many mount points of a system are shown.
+const MOUNTS_SHOWN_MAX: usize = 20;
+
 /// Writes a table of images and what was found on each.
 pub fn table(found: &[(&str, &Found)]) -> String {
     let mut rows = vec![SYSTEM_HEADINGS.map(str::to_owned)];
@@ -57,7 +63,6 @@ fn system_row(image: &str, system: &OperatingSystem, applications: Option<&[Appl
     let text = |text: &Option<guestfs::api::values::ByteString>| {
         text.as_ref().map_or_else(String::new, ToString::to_string)
     };
-    let mounts = system.mounts.iter().filter_map(|mount| mount.mountpoint.as_ref());
     let name = match system.medium {
         Some(medium) if medium.is_live => format!("{} (live medium)", name_of(system)),
         Some(_) => format!("{} (installer)", name_of(system)),
@@ -66,12 +71,30 @@ fn system_row(image: &str, system: &OperatingSystem, applications: Option<&[Appl
     [
         image.to_owned(),
         system.root.to_string(),
-        name,
+        clipped(&name),
         text(&system.architecture),
-        text(&system.hostname),
+        clipped(&text(&system.hostname)),
         applications.map_or_else(|| "-".to_owned(), |applications| applications.len().to_string()),
-        mounts.map(ToString::to_string).collect::<Vec<_>>().join(" "),
+        mountpoints(system),
     ]
+}
+
+/// Cuts off what no name is long enough for.
+fn clipped(name: &str) -> String {
+    let name = printable(name);
+    match name.char_indices().nth(NAME_CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}...", &name[..end]),
+        None => name,
+    }
+}
+
+fn mountpoints(system: &OperatingSystem) -> String {
+    let all: Vec<String> =
+        system.mounts.iter().filter_map(|mount| Some(mount.mountpoint.as_ref()?.to_string())).collect();
+    match all.len().saturating_sub(MOUNTS_SHOWN_MAX) {
+        0 => all.join(" "),
+        more => format!("{} and {more} more", all[..MOUNTS_SHOWN_MAX].join(" ")),
+    }
 }
 
 fn application_row(image: &str, system: &OperatingSystem, application: &Application2) -> [String; 6] {
@@ -127,5 +150,20 @@ mod tests {
             IMAGE     ROOT       PACKAGE  VERSION  ARCH  SUMMARY\n\
             disk.img  /dev/sda1  bash     1:5.2-3        \\u{7}a shell\n";
         assert_eq!(applications(&[("disk.img", &found)]), expected);
+    }
+
+    #[test]
+    fn what_a_guest_tells_without_end_is_cut_off() {
+        let device = Mountable::new(b"/dev/sda1").unwrap();
+        let mut system = OperatingSystem::new(device.clone(), OsType::Linux);
+        system.product_name = ByteString::try_from("\u{e4}".repeat(500).as_str()).ok();
+        let mounts = (0..300).map(|number| GuestMount {
+            mountable: device.clone(),
+            mountpoint: GuestPath::try_from(format!("/{number}").as_str()).ok(),
+        });
+        system.mounts = mounts.collect();
+        let table = table(&[("i", &Inspection { systems: vec![system], filesystems: Vec::new() }.into())]);
+        assert!(table.contains(&format!(" {}... ", "\u{e4}".repeat(NAME_CHARACTERS_MAX))), "{table}");
+        assert!(table.ends_with(" /18 /19 and 280 more\n"), "{table}");
     }
 }

@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use guestfs::api::values::{DeviceName, GuestPath, Mountable, OsType};
 use guestfs::api::xdr::{Decode, Encode};
-use guestfsd::inspect::fstab::text::{ENTRIES_MAX, RaidUuid};
+use guestfsd::inspect::fstab::ENTRIES_MAX;
+use guestfsd::inspect::fstab::text::RaidUuid;
 use guestfsd::inspect::fstab::{Devices, System, Tables, Tag, guest_mounts};
 
 use super::input::Input;

@@ -66,10 +66,9 @@ impl Attempt {
     }
 }
 
-/// Gives the one line of the error; the note that there is no KVM is not part of it.
+/// Gives the one line of the error.
 fn only_line(outcome: &Outcome) -> String {
-    let lines: Vec<&str> =
-        outcome.stderr.lines().filter(|line| !line.contains("emulating the CPU")).collect();
+    let lines = outcome.told();
     assert_eq!(lines.len(), 1, "not one line: {:?}", outcome.stderr);
     assert_eq!(outcome.stdout, "");
     assert!(lines[0].starts_with("guestmount: "), "{}", lines[0]);

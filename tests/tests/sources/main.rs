@@ -71,9 +71,7 @@ fn assert_fails_by(mut command: Command, parts: &[&str]) {
     let (folder, temporary) = (mountpoint(), tempfile::tempdir().unwrap());
     let outcome = run(command.args(["-m", "/dev/sda1"]).arg(folder.path()).env("TMPDIR", temporary.path()));
     assert_eq!(outcome.code(), 1, "{outcome:?}");
-    let notices = ["emulating the CPU", "making the appliance"];
-    let is_notice = |line: &&str| notices.iter().any(|notice| line.contains(notice));
-    let lines: Vec<_> = outcome.stderr.lines().filter(|line| !is_notice(line)).collect();
+    let lines = outcome.told();
     assert_eq!(lines.len(), 1, "{outcome:?}");
     for part in parts {
         assert!(lines[0].contains(part), "'{part}' is not in: {}", lines[0]);

@@ -18,6 +18,12 @@ impl Remote {
         if says(&["failed to authenticate", "authentication methods"]) {
             return "; give your key to an SSH agent: ssh-add".to_owned();
         }
+        if says(&["Connection refused", "Couldn't connect", "Could not connect", "Could not resolve"]) {
+            return "; check the address, and that its server runs".to_owned();
+        }
+        if says(&["error: 404"]) {
+            return "; check the path behind the server's name".to_owned();
+        }
         String::new()
     }
 

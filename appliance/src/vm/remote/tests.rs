@@ -53,6 +53,8 @@ fn files_over_ssh() {
 fn what_qemu_says_of_a_server_comes_with_the_next_step() {
     for (message, uri, advice) in [
         ("Unknown driver 'ssh'", "ssh://h/d", "qemu-block-extra"),
+        ("Connection refused", "nbd://h/", "that its server runs"),
+        ("The requested URL returned error: 404", "http://h/d", "check the path"),
         ("no host key was found in known_hosts", "ssh://me@h:7/d", "keep it: ssh -p 7 me@h"),
         ("host key does not match the one in known_hosts", "ssh://h/d", "new key: ssh h"),
         ("failed to authenticate using publickey authentication", "ssh://h/d", "ssh-add"),
@@ -60,7 +62,7 @@ fn what_qemu_says_of_a_server_comes_with_the_next_step() {
         let given = remote(uri).advice(message);
         assert!(given.contains(advice), "{given}");
     }
-    assert_eq!(remote("nbd://h/").advice("Connection refused"), "");
+    assert_eq!(remote("nbd://h/").advice("Input/output error"), "");
 }
 
 #[test]

@@ -32,6 +32,8 @@ pub struct ApplianceDisks<'a> {
     identities: OnceCell<Vec<(DeviceName, Option<Identity>)>>,
     /// What blkid says of all devices.
     probed: OnceCell<Vec<(DeviceName, Probed)>>,
+    /// The UUIDs of the arrays that are assembled.
+    arrays: OnceCell<Vec<(RaidUuid, DeviceName)>>,
 }
 
 impl<'a> ApplianceDisks<'a> {
@@ -39,7 +41,8 @@ impl<'a> ApplianceDisks<'a> {
     pub fn new(server: &'a Server, listed: &[(Mountable, ByteString)]) -> ApplianceDisks<'a> {
         let mut devices: Vec<_> = listed.iter().map(|(mountable, _)| mountable.device().clone()).collect();
         devices.dedup();
-        ApplianceDisks { server, devices, identities: OnceCell::new(), probed: OnceCell::new() }
+        let (identities, probed, arrays) = Default::default();
+        ApplianceDisks { server, devices, identities, probed, arrays }
     }
 
     /// Gives UUID and label of a file system, empty where it does not tell.
@@ -80,6 +83,20 @@ impl<'a> ApplianceDisks<'a> {
             probed.sort_by(|one, other| one.0.cmp(&other.0));
             probed
         })
+    }
+
+    /// Asks the arrays that are assembled for their UUIDs.
+    fn find_arrays(&self) -> Vec<(RaidUuid, DeviceName)> {
+        let Ok(entries) = fs::read_dir(BLOCK_DEVICES) else { return Vec::new() };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let array = |name: String| {
+            let node = format!("/dev/{name}");
+            let command = Command::new("mdadm").args(["--detail", "--export", &node]);
+            let said = self.server.tools.succeed(&command).ok()?;
+            let found = said.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"MD_UUID="))?;
+            Some((raid_uuid(found)?, self.server.devices.public_name(&name)?))
+        };
+        names.filter(|name| name.starts_with("md")).filter_map(array).collect()
     }
 
     /// Lists what the device mapper made: its own identifiers, and the names of the devices.
@@ -163,15 +180,8 @@ impl Devices for ApplianceDisks<'_> {
     }
 
     fn array(&self, uuid: &RaidUuid) -> Option<DeviceName> {
-        let entries = fs::read_dir(BLOCK_DEVICES).ok()?.flatten();
-        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
-        names.filter(|name| name.starts_with("md")).find_map(|name| {
-            let node = format!("/dev/{name}");
-            let command = Command::new("mdadm").args(["--detail", "--export", &node]);
-            let said = self.server.tools.succeed(&command).ok()?;
-            let found = said.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"MD_UUID="))?;
-            (raid_uuid(found).as_ref() == Some(uuid)).then(|| self.server.devices.public_name(&name))?
-        })
+        let mut arrays = self.arrays.get_or_init(|| self.find_arrays()).iter();
+        arrays.find(|(found, _)| found == uuid).map(|(_, name)| name.clone())
     }
 
     fn logical_volume(&self, group: &[u8], volume: &[u8]) -> Option<DeviceName> {

@@ -57,7 +57,7 @@ pub fn find(
 ) -> Result<Option<Mountable>, &'static str> {
     if let Some((tag, value)) = tagged(spec) {
         let found = devices.find(tag, value);
-        return found.map(|device| Some(Mountable::Device(device))).ok_or("nothing here has it");
+        return found.map(|device| Some(Mountable::Device(device))).ok_or("no disk that was added has it");
     }
     if let Some(partition) = disklabel_identifier(spec) {
         let name = partition.name().filter(|name| devices.exists(name));
