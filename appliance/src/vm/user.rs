@@ -127,6 +127,11 @@ impl Identity {
         command.gid(self.group.as_raw()).uid(self.user.as_raw())
     }
 
+    /// Makes a file this user's own.
+    pub(super) fn own(&self, file: &fs::File) -> io::Result<()> {
+        std::os::unix::fs::fchown(file, Some(self.user.as_raw()), Some(self.group.as_raw()))
+    }
+
     /// Says whether this user may read a file, under this name.
     pub(super) fn may_read(&self, path: &Path) -> bool {
         let mut command = program("test");

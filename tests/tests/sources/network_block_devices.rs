@@ -2,15 +2,21 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use guestfs_tests::mounted::Mounted;
+use guestfs_tests::programs::is_root;
 
 use super::servers::{Server, free_port};
 use super::{assert_fails, sample};
 
 /// The server.
 pub const PROGRAM: &str = "qemu-nbd";
+/// How long it may take until an image is looked at.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// Serves a raw image to several clients on a port, under the name `export`.
 pub fn on_port(image: &Path, options: &[&str]) -> Server {
@@ -77,9 +83,36 @@ fn an_overlay_behind_a_server_is_not_followed_to_files_of_this_machine() {
     assert_fails(&["--format=qcow2", "-a", &uri], &[&uri, "a backing file", "qemu-img convert"]);
 }
 
+/// Waits for a process of this program whose command line has `text` in it, and gives its user.
+fn user_of(program: &str, text: &str) -> u32 {
+    let end = Instant::now() + LOOK_TIME_MAX;
+    loop {
+        let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+        let is_it = |process: &PathBuf| {
+            let line = fs::read(process.join("cmdline")).unwrap_or_default();
+            let line = String::from_utf8_lossy(&line).into_owned();
+            line.split('\0').next() == Some(program) && line.contains(text)
+        };
+        let found = processes.filter(is_it).find_map(|process| fs::metadata(process).ok());
+        if let Some(found) = found {
+            return found.uid();
+        }
+        assert!(Instant::now() < end, "{program} does not run for {text}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
 #[test]
-fn a_server_that_never_answers_ends_the_wait() {
+fn a_server_that_never_answers_ends_the_wait_and_is_not_asked_as_root() {
+    const NOBODY: u32 = 65_534;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let uri = format!("nbd://127.0.0.1:{}/export", listener.local_addr().unwrap().port());
-    assert_fails(&["-a", &uri], &[&uri, "has not answered"]);
+    let port = listener.local_addr().unwrap().port();
+    let uri = format!("nbd://127.0.0.1:{port}/export");
+    thread::scope(|scope| {
+        let asking = scope.spawn(|| assert_fails(&["-a", &uri], &[&uri, "has not answered"]));
+        if is_root() {
+            assert_eq!(user_of("qemu-img", &format!("\"{port}\"")), NOBODY);
+        }
+        asking.join().unwrap();
+    });
 }

@@ -1,6 +1,6 @@
 //! Asks `qemu-img` what is at the other end: whether the image can be read, how large it is, and of what format.
 
-use std::io::Write;
+use std::io::{self, Read, Seek, Write};
 use std::process::Command;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::programs::{ProgramError, program, run};
 use crate::vm::drive::Access;
 use crate::vm::image::ImageError;
 use crate::vm::image_format::{END_LENGTH, Format, START_LENGTH, probe};
+use crate::vm::user::Identity;
 
 /// For each question: the server may be far, and must not keep the caller for ever.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -72,22 +73,41 @@ pub fn examine(remote: &Remote, given: Option<Format>, access: Access) -> Result
     Ok(RemoteImage { format: probe.format, virtual_size })
 }
 
+/// Gives a file to a user who may reach it; says whether it is so.
+fn takes(user: &Identity, file: &NamedTempFile) -> bool {
+    user.own(file.as_file()).is_ok() && user.may_read(file.path())
+}
+
 /// A server that questions go to.
 struct Asked<'a> {
     remote: &'a Remote,
-    /// The password, in a file that only this user can read.
+    /// Who asks in place of a root: what answers may be hostile.
+    user: Option<Identity>,
+    /// The password, in a file that only who asks can read.
     password: Option<NamedTempFile>,
+    /// Where what was read is written.
+    target: NamedTempFile,
 }
 
 impl Asked<'_> {
     fn new(remote: &Remote) -> Result<Asked<'_>, ImageError> {
-        let write = |text: &str| {
+        Asked::make(remote).map_err(|source| ImageError::Read { path: remote.to_string().into(), source })
+    }
+
+    fn make(remote: &Remote) -> io::Result<Asked<'_>> {
+        let target = NamedTempFile::new()?;
+        let user = Identity::unprivileged().filter(|user| !remote.needs_the_caller() && takes(user, &target));
+        let write = |text: &str| -> io::Result<NamedTempFile> {
             let mut file = NamedTempFile::new()?;
-            file.write_all(text.as_bytes()).map(|()| file)
+            file.write_all(text.as_bytes())?;
+            user.as_ref().map_or(Ok(()), |user| user.own(file.as_file()))?;
+            Ok(file)
         };
-        let password = remote.password_text().map(write).transpose();
-        let read_error = |source| ImageError::Read { path: remote.to_string().into(), source };
-        Ok(Asked { remote, password: password.map_err(read_error)? })
+        let password = remote.password_text().map(write).transpose()?;
+        if user.is_none() {
+            log::debug!("{remote}: qemu-img looks at it as the caller");
+        }
+        Ok(Asked { remote, user, password, target })
     }
 
     /// Asks for the size of the disk in the image of this format.
@@ -102,20 +122,26 @@ impl Asked<'_> {
     /// Reads `length` bytes of the image from a sector on.
     fn read(&self, sector: u64, length: u64) -> Result<Vec<u8>, ImageError> {
         let read_error = |source| ImageError::Read { path: self.remote.to_string().into(), source };
-        let target = NamedTempFile::new().map_err(read_error)?;
         let mut command = self.command("dd");
         command.args(["-O", "raw", &format!("bs={SECTOR}"), &format!("skip={sector}")]);
         command.arg(format!("count={}", sector + length.div_ceil(SECTOR)));
         command.arg(format!("if={}", self.name(Format::Raw)));
         let mut target_name = std::ffi::OsString::from("of=");
-        target_name.push(target.path());
+        target_name.push(self.target.path());
         self.run(command.arg(target_name))?;
-        std::fs::read(target.path()).map_err(read_error)
+        // The file itself, whatever has its name meanwhile.
+        let mut file = self.target.as_file();
+        let mut bytes = Vec::new();
+        file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(read_error)?;
+        Ok(bytes)
     }
 
     fn command(&self, question: &str) -> Command {
         let mut command = program("qemu-img");
-        command.arg(question).env("LC_ALL", "C");
+        command.arg(question);
+        if let Some(user) = &self.user {
+            user.run(&mut command);
+        }
         let file = self.password.as_ref().map(|file| file.path().to_string_lossy().into_owned());
         if let Some(object) = file.and_then(|file| self.remote.secret(SECRET, &file)) {
             command.arg("--object").arg(object.to_string());
