@@ -151,14 +151,16 @@ impl<N: GuestNodes> Files<N> {
     /// kernel still has is then read without asking the guest.
     pub fn open(&self, number: InodeNumber, flags: i32) -> Result<HandleNumber, Errno> {
         let node = self.inodes.node(number)?;
+        let keeps_access_time = flags & libc::O_NOATIME != 0;
         let flags = guest_flags(flags);
         if self.is_read_only && flags == open_flags::READ {
             return Ok(self.open_files.insert_unopened(node));
         }
+        let guest_flags = flags | if keeps_access_time { open_flags::KEEP_ACCESS_TIME } else { 0 };
         let handle = match flags {
-            open_flags::READ => self.nodes.node_open(&node, flags).map_err(errno)?,
+            open_flags::READ => self.nodes.node_open(&node, guest_flags).map_err(errno)?,
             // It may cut the file.
-            _ => self.change(|nodes| nodes.node_open(&node, flags))?,
+            _ => self.change(|nodes| nodes.node_open(&node, guest_flags))?,
         };
         Ok(self.open_files.insert(node, handle))
     }

@@ -28,8 +28,10 @@ pub mod open_flags {
     pub const TRUNCATE: u32 = 0o1000;
     /// Write at the end.
     pub const APPEND: u32 = 0o2000;
+    /// Leave the time of access as it is when the file is read ([`super::Nodes::node_open`] only).
+    pub const KEEP_ACCESS_TIME: u32 = 0o1_000_000;
     /// All bits that may be given.
-    pub const ALL: u32 = ACCESS_MASK | EXCLUSIVE | TRUNCATE | APPEND;
+    pub const ALL: u32 = ACCESS_MASK | EXCLUSIVE | TRUNCATE | APPEND | KEEP_ACCESS_TIME;
 }
 
 /// The most bytes one [`Nodes::node_read`] or [`Nodes::node_write`] moves: leaves room in a message of 4 MiB.

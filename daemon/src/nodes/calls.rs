@@ -297,5 +297,6 @@ pub(super) fn kernel_flags(flags: u32) -> Result<OFlags> {
     };
     kernel.set(OFlags::TRUNC, flags & open_flags::TRUNCATE != 0);
     kernel.set(OFlags::APPEND, flags & open_flags::APPEND != 0);
+    kernel.set(OFlags::NOATIME, flags & open_flags::KEEP_ACCESS_TIME != 0);
     Ok(kernel)
 }

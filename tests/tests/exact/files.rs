@@ -139,16 +139,17 @@ fn reading_sets_the_time_of_access_as_the_guests_kernel_does() {
         let path = root.join("file");
         fs::write(&path, "content").unwrap();
         let [old, new] = [1, 2].map(|tv_sec| rustix::fs::Timespec { tv_sec, tv_nsec: 0 });
-        let is_set_after = |last_access, last_modification| {
+        let is_set_after = |last_access, last_modification, flags| {
             let times = rustix::fs::Timestamps { last_access, last_modification };
             rustix::fs::utimensat(CWD, &path, &times, rustix::fs::AtFlags::empty()).unwrap();
             // Pages that are kept would be read without the guest.
-            let file = File::open(&path).unwrap();
+            let file = File::from(openat(CWD, &path, OFlags::RDONLY | flags, Mode::empty()).unwrap());
             rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).unwrap();
             file.read_at(&mut [0; 7], 0).unwrap();
             fs::metadata(&path).unwrap().atime() > 2
         };
-        is_set_after(old, new)
+        // Backups open files with NOATIME.
+        [OFlags::empty(), OFlags::NOATIME].map(|flags| is_set_after(old, new, flags))
     });
 }
 
@@ -169,6 +170,12 @@ fn what_fuse_does_not_carry_is_refused_and_not_pretended() {
     }
     assert_eq!(rustix::fs::ioctl_getflags(&file).err(), Some(Errno::NOTTY));
     assert_eq!(rustix::fs::statvfs(mounted.path()).unwrap().f_fsid, 0);
-    drop(file);
+    let folder = mounted.path().join("folder");
+    fs::create_dir(&folder).unwrap();
+    let open = File::open(&folder).unwrap();
+    fs::remove_dir(&folder).unwrap();
+    assert_eq!(rustix::fs::fstat(&open).err(), Some(Errno::STALE));
+    assert_eq!(openat(&open, "new", OFlags::CREATE, Mode::RUSR).err(), Some(Errno::NOENT));
+    drop((file, open));
     mounted.unmount();
 }
