@@ -73,9 +73,9 @@ pub enum KeyError {
         "--key: it has not the form ID:key:PASSPHRASE or ID:file:PATH, where ID is a device, its UUID, or all, as in: --key /dev/sda2:file:secret"
     )]
     Form,
-    /// Clevis needs the network.
+    /// Clevis asks a server or a chip, and the appliance has neither.
     #[error(
-        "--key {0}:clevis: keys from a Tang server are not possible yet in this version; give the passphrase: --key {0}:key:PASSPHRASE"
+        "--key {0}:clevis: the appliance has neither a network for a Tang server nor the guest's TPM; where these are, clevis luks pass -d DEVICE -s SLOT prints the passphrase for: --key {0}:file:PATH"
     )]
     Clevis(String),
     /// The device's name is none.
@@ -133,9 +133,14 @@ fn read_key(path: &std::path::Path) -> std::io::Result<zeroize::Zeroizing<Vec<u8
     Ok(bytes)
 }
 
-/// Gives `/dev/VG/LV` for `/dev/mapper/VG-LV`, in which a hyphen of a name is written twice; other names as they are.
+/// Gives `/dev/VG/LV` for `/dev/mapper/VG-LV`, in which a hyphen of a name is written twice; other names, also those of
+/// volumes of Windows's dynamic disks, as they are.
 fn without_mapper(device: &[u8]) -> Vec<u8> {
+    const DYNAMIC: &[u8] = b"ldm_vol_";
     let Some(name) = device.strip_prefix(b"/dev/mapper/") else { return device.to_vec() };
+    if name.starts_with(DYNAMIC) {
+        return device.to_vec();
+    }
     let is_single = |place: &usize| {
         name[*place] == b'-'
             && name.get(place + 1) != Some(&b'-')
@@ -193,6 +198,7 @@ mod tests {
         let uuid = "C64A-7B";
         assert_eq!(text(&format!("{uuid}:key:x")), (Opens::Uuid("c64a-7b".to_owned()), b"x".to_vec()));
         assert_eq!(text("/dev/mapper/vg-lv:key:x").0, device("/dev/vg/lv"));
+        assert_eq!(text("/dev/mapper/ldm_vol_a-b:key:x").0, device("/dev/mapper/ldm_vol_a-b"));
         assert_eq!(text("/dev/mapper/my--vg-l--v:key:x").0, device("/dev/my-vg/l-v"));
         let source = KeySource::File("/a:b".into());
         assert_eq!(parse("/dev/vg/lv:file:/a:b").unwrap(), GivenKey { opens: device("/dev/vg/lv"), source });

@@ -13,6 +13,12 @@ use crate::tools::{Command, name_device};
 const VOLUME_PREFIX: &str = "ldm_vol_";
 const PARTITION_PREFIX: &str = "ldm_part_";
 
+/// Says whether ldmtool gives names such as this one below /dev/mapper to the volumes of dynamic disks and their parts. It
+/// has a dash in it, as those of logical volumes do.
+pub fn is_dynamic_volume(name: &str) -> bool {
+    name.starts_with(VOLUME_PREFIX) || name.starts_with(PARTITION_PREFIX)
+}
+
 impl Ldm for Server {
     fn list_ldm_volumes(&self) -> Result<Vec<DeviceName>, Failure> {
         self.mapped_with_prefix(VOLUME_PREFIX)

@@ -42,7 +42,10 @@ pub fn classify(guest: &Guest, root: &Mountable, disks: &impl Disks) -> Classifi
             Classified::usr(system)
         }
         Kind::CoreOsUsr => Classified::usr(coreos::usr(guest, root)),
-        Kind::Medium(system) => Classified::root(OperatingSystem { root: root.clone(), ..*system }),
+        Kind::Medium(system) => {
+            let mounts = vec![mounted_on_root(root)];
+            Classified::root(OperatingSystem { root: root.clone(), mounts, ..*system })
+        }
         Kind::Other => Classified::other(),
     };
     if let Some(system) = &mut classified.system {
@@ -158,6 +161,10 @@ fn described(guest: &Guest, root: &Mountable, kind: OsType, disks: &impl Disks) 
     system
 }
 
+fn mounted_on_root(root: &Mountable) -> GuestMount {
+    GuestMount { mountable: root.clone(), mountpoint: Some(GuestPath::root()) }
+}
+
 /// Reads what the system mounts. Its root file system is mounted on `/` whatever the fstab says, as long as it does not
 /// say something else that is there.
 fn mount_as_its_fstab_says(guest: &Guest, system: &mut OperatingSystem, disks: &impl Disks) {
@@ -175,7 +182,7 @@ fn mount_as_its_fstab_says(guest: &Guest, system: &mut OperatingSystem, disks: &
         system.notes.extend(notes::sent(&found.notes));
     }
     let on_root = system.mounts.iter().position(|mount| mount.mountpoint == Some(GuestPath::root()));
-    let itself = GuestMount { mountable: system.root.clone(), mountpoint: Some(GuestPath::root()) };
+    let itself = mounted_on_root(&system.root);
     match on_root {
         None => system.mounts.insert(0, itself),
         Some(place) if !disks.exists(system.mounts[place].mountable.device()) => {

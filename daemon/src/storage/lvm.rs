@@ -3,6 +3,7 @@
 use guestfs_api::Failure;
 use guestfs_api::values::DeviceName;
 
+use crate::actions::ldm::is_dynamic_volume;
 use crate::devices::{Devices, split_lvm_name};
 use crate::server::Server;
 use crate::tools::Command;
@@ -20,7 +21,8 @@ pub struct VolumeName {
 pub fn volume_named(name: &DeviceName) -> Option<VolumeName> {
     let below = std::str::from_utf8(name.as_bytes()).ok()?.strip_prefix("/dev/")?;
     let (group, volume) = match below.split_once('/')? {
-        ("mapper", name) => split_lvm_name(name)?,
+        ("mapper", name) if !is_dynamic_volume(name) => split_lvm_name(name)?,
+        ("mapper", _) => return None,
         (group, volume) => (group.to_owned(), volume.to_owned()),
     };
     // What lvm(8) lets names be made of; a dash in front would be an option.
@@ -93,9 +95,15 @@ mod tests {
         let pair = |group: &str, volume: &str| Some((group.to_owned(), volume.to_owned()));
         assert_eq!(named("/dev/vg/root"), pair("vg", "root"));
         assert_eq!(named("/dev/mapper/my--vg-root"), pair("my-vg", "root"));
-        for name in
-            ["/dev/dm-0", "/dev/md/data/x", "/dev/mapper/luks", "/dev/-vg/root", "/dev/vg/a b", "/dev/vg/"]
-        {
+        for name in [
+            "/dev/dm-0",
+            "/dev/md/data/x",
+            "/dev/mapper/luks",
+            "/dev/mapper/ldm_vol_PC-Dg0_Volume1",
+            "/dev/-vg/root",
+            "/dev/vg/a b",
+            "/dev/vg/",
+        ] {
             assert_eq!(named(name), None, "{name}");
         }
     }

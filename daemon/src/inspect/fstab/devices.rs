@@ -7,6 +7,7 @@ use guestfs_api::values::{DeviceName, Mountable, OsType};
 
 use super::Known;
 use super::text::RaidUuid;
+use crate::devices::split_lvm_name;
 
 /// By what a file system or partition can be found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -120,30 +121,8 @@ fn opened(target: &[u8], known: &Known, devices: &impl Devices) -> Option<Device
 
 /// Finds the logical volume that the device mapper calls `GROUP-VOLUME`, with dashes in the names doubled.
 fn logical_volume(target: &[u8], devices: &impl Devices) -> Option<DeviceName> {
-    let (group, volume) = split_mapper_name(target)?;
-    device(&[b"/dev/", &group[..], b"/", &volume].concat()).filter(|name| devices.exists(name))
-}
-
-/// Splits the device mapper's name for a logical volume.
-fn split_mapper_name(target: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let mut names = [Vec::new(), Vec::new()];
-    let mut current = 0;
-    let mut rest = target;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        match (byte, after.first()) {
-            (b'-', Some(b'-')) => {
-                names[current].push(b'-');
-                rest = &after[1..];
-            }
-            (b'-', _) if current == 0 => current = 1,
-            // A third name: it is a part of a volume, such as one side of a mirror.
-            (b'-', _) => return None,
-            _ => names[current].push(byte),
-        }
-    }
-    let [group, volume] = names;
-    (!group.is_empty() && !volume.is_empty()).then_some((group, volume))
+    let (group, volume) = split_lvm_name(std::str::from_utf8(target).ok()?)?;
+    device(format!("/dev/{group}/{volume}").as_bytes()).filter(|name| devices.exists(name))
 }
 
 /// Finds what udev's links, and those of FreeBSD's GEOM, lead to.
