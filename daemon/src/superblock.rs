@@ -132,7 +132,11 @@ static MARKS: &[Mark] = &[
     filesystem(0, b"\x45\x3d\xcd\x28", "cramfs"),
     other(0, b"LUKS\xba\xbe", "crypto_LUKS", Usage::Encrypted),
     other(3, b"-FVE-FS-", "BitLocker", Usage::Encrypted),
+    // The label of a physical volume is in one of the first four sectors.
+    other(0x018, b"LVM2 001", "LVM2_member", Usage::Member),
     other(0x218, b"LVM2 001", "LVM2_member", Usage::Member),
+    other(0x418, b"LVM2 001", "LVM2_member", Usage::Member),
+    other(0x618, b"LVM2 001", "LVM2_member", Usage::Member),
     other(0x1000, b"\xfc\x4e\x2b\xa9\x01\0\0\0", "linux_raid_member", Usage::Member),
     other(0, b"\xfc\x4e\x2b\xa9\x01\0\0\0", "linux_raid_member", Usage::Member),
     other(0xff6, b"SWAPSPACE2", "swap", Usage::Other),

@@ -100,13 +100,15 @@ impl Guest {
         *last_words.lock() = Some(handle.last_words()?);
         let is_first = self.mounted.get().is_none();
         handle.set_deadline((!is_first).then(|| Instant::now() + MOUNT_AGAIN_TIME_MAX))?;
-        if self.request.discovery != Discovery::None || self.unlocker.has_keys() {
-            self.unlocker.unlock(&handle, self.request.access)?;
-        }
+        let is_unlocked = self.request.discovery != Discovery::None || self.unlocker.has_keys();
+        let closed = match is_unlocked {
+            true => self.unlocker.unlock(&handle, self.request.access)?,
+            false => Vec::new(),
+        };
         match self.mounted.get() {
             Some(mounted) => filesystems::mount_again(&handle, mounted, self.request.access)?,
             None => {
-                let mounted = filesystems::mount_first(&handle, &self.request)?;
+                let mounted = filesystems::mount_first(&handle, &self.request, &closed)?;
                 // Only the first start gets here.
                 let _ = self.mounted.set(mounted);
             }

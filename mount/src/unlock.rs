@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow, bail};
 use errno_map::Errno;
 use guestfs::Handle;
 use guestfs::api::procedures::block_devices::BlockDevices;
+use guestfs::api::procedures::filesystems::Filesystems;
 use guestfs::api::procedures::luks::{CryptsetupOpenOptions, Luks};
 use guestfs::api::procedures::lvm::Lvm;
 use guestfs::api::procedures::md::Md;
@@ -23,21 +24,17 @@ use crate::request::Access;
 /// How often somebody may try at the terminal.
 const TRIES: u32 = 3;
 
-/// How each kind of encrypted device begins: where, and with what.
-const MARKS: [(usize, &[u8], &str); 2] = [(0, b"LUKS\xba\xbe", "LUKS"), (3, b"-FVE-FS-", BITLOCKER)];
+/// What the appliance calls each kind of encrypted device, and what people do.
+const KINDS: [(&[u8], &str); 2] = [(b"crypto_LUKS", "LUKS"), (b"BitLocker", BITLOCKER)];
+
+/// What the appliance calls a device with logical volumes, or parts of them.
+const VOLUMES: &[u8] = b"LVM2_member";
 
 const BITLOCKER: &str = "BitLocker";
 
 /// What helps where a password may have been misread.
 const MISREAD: &str =
     "; of BitLocker, the appliance's cryptsetup may take only passwords in ASCII: try the recovery password";
-
-/// How a physical volume begins, in one of the first sectors.
-const VOLUME_MARK: &[u8] = b"LABELONE";
-const VOLUME_SECTORS: [usize; 4] = [0, 512, 1024, 1536];
-
-/// How much of a device is looked at for that.
-const LOOKED_AT_BYTES: i32 = 2048;
 
 /// Opens the encrypted devices of one guest, with the keys that are known, which another appliance needs again.
 pub struct Unlocker {
@@ -47,16 +44,6 @@ pub struct Unlocker {
     asking: Asking,
     /// Whether keys were given, so that encrypted devices are to be expected.
     has_keys: bool,
-}
-
-/// What is on a device.
-enum Content {
-    /// Something encrypted.
-    Encrypted(Encrypted),
-    /// Logical volumes, or parts of them.
-    Volumes,
-    /// Something else, or nothing that can be read: an extended partition has no content of its own.
-    Other,
 }
 
 /// An encrypted device.
@@ -79,31 +66,42 @@ impl Unlocker {
         self.has_keys
     }
 
-    /// Opens all encrypted devices.
+    /// Opens all encrypted devices; gives those that stay closed, as nobody has a key for them.
     ///
     /// # Errors
     /// Fails when the keys that are meant for a device do not open it, or nobody can be asked though keys were given.
-    pub fn unlock(&self, handle: &Handle, access: Access) -> anyhow::Result<()> {
+    pub fn unlock(&self, handle: &Handle, access: Access) -> anyhow::Result<Vec<DeviceName>> {
         let guest = handle.guest()?;
+        let mut closed = Vec::new();
         let mut devices = guest.list_devices()?;
         devices.extend(guest.list_partitions()?);
         devices.extend(guest.list_md_devices()?);
         // Listing volumes takes a program of the appliance longer than all else here.
-        if self.unlock_among(handle, &devices, access)? {
-            self.unlock_among(handle, &guest.lvs()?, access)?;
+        if self.unlock_among(handle, &devices, access, &mut closed)? {
+            self.unlock_among(handle, &guest.lvs()?, access, &mut closed)?;
         }
-        Ok(())
+        Ok(closed)
     }
 
     /// Opens those of the devices that are encrypted; says whether there may be logical volumes on what is there then.
-    fn unlock_among(&self, handle: &Handle, devices: &[DeviceName], access: Access) -> anyhow::Result<bool> {
+    fn unlock_among(
+        &self,
+        handle: &Handle,
+        devices: &[DeviceName],
+        access: Access,
+        closed: &mut Vec<DeviceName>,
+    ) -> anyhow::Result<bool> {
         let mut has_volumes = false;
-        for device in devices {
-            has_volumes |= match Content::of(handle, device)? {
-                Content::Encrypted(encrypted) => self.open(handle, &encrypted, access)?,
-                Content::Volumes => true,
-                Content::Other => false,
-            };
+        for (device, content) in handle.guest()?.recognise(devices)?.0 {
+            has_volumes |= content.as_bytes() == VOLUMES;
+            let kind = KINDS.iter().find(|(name, _)| *name == content.as_bytes());
+            let Some((_, kind)) = kind else { continue };
+            let uuid = handle.guest()?.luks_uuid(&device).ok().map(|uuid| uuid.to_ascii_lowercase());
+            let encrypted = Encrypted { device, kind, uuid };
+            match self.open(handle, &encrypted, access)? {
+                true => has_volumes = true,
+                false => closed.push(encrypted.device),
+            }
         }
         Ok(has_volumes)
     }
@@ -187,24 +185,6 @@ impl Unlocker {
 
     fn remember(&self, encrypted: &Encrypted, key: Key) {
         self.known.lock().push((Opens::Device(encrypted.device.clone()), key));
-    }
-}
-
-impl Content {
-    /// Looks at the first bytes of a device.
-    fn of(handle: &Handle, device: &DeviceName) -> anyhow::Result<Content> {
-        let guest = handle.guest()?;
-        let Ok(start) = guest.pread_device(device, LOOKED_AT_BYTES, 0) else { return Ok(Content::Other) };
-        let is_volume = |at: usize| start.get(at..).is_some_and(|rest| rest.starts_with(VOLUME_MARK));
-        if VOLUME_SECTORS.into_iter().any(is_volume) {
-            return Ok(Content::Volumes);
-        }
-        let has_mark = |(at, mark, _): &&(usize, &[u8], &str)| {
-            start.get(*at..).is_some_and(|rest| rest.starts_with(mark))
-        };
-        let Some((_, _, kind)) = MARKS.iter().find(has_mark) else { return Ok(Content::Other) };
-        let uuid = guest.luks_uuid(device).ok().map(|uuid| uuid.to_ascii_lowercase());
-        Ok(Content::Encrypted(Encrypted { device: device.clone(), kind, uuid }))
     }
 }
 

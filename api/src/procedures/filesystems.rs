@@ -79,6 +79,11 @@ pub trait Filesystems {
     #[procedure(476)]
     fn list_filesystems(&self) -> Result<Table<Mountable, ByteString>, Self::Error>;
 
+    /// Tells what devices hold, in blkid's words, by their marks alone. Those on which nothing is recognised, or that cannot
+    /// be read, are left out.
+    #[procedure(100_341)]
+    fn recognise(&self, devices: &[DeviceName]) -> Result<Table<DeviceName, ByteString>, Self::Error>;
+
     /// Names the type of the file system, or the empty string when there is none that is known.
     #[procedure(198)]
     fn vfs_type(&self, mountable: &Mountable) -> Result<ByteString, Self::Error>;

@@ -57,6 +57,14 @@ impl Filesystems for Server {
         Ok(Table(list))
     }
 
+    fn recognise(&self, devices: &[DeviceName]) -> Result<Table<DeviceName, ByteString>, Failure> {
+        let kind = |device: &DeviceName| {
+            let file = File::open(self.device_node(device).ok()?).ok()?;
+            Some((device.clone(), text(superblock::identify(&file).ok()??.name)))
+        };
+        Ok(Table(devices.iter().filter_map(kind).collect()))
+    }
+
     fn vfs_type(&self, mountable: &Mountable) -> Result<ByteString, Failure> {
         self.tag(mountable.device(), Tag::Type)
     }

@@ -6,10 +6,10 @@ use guestfs::api::Errno;
 use guestfs::api::procedures::filesystems::Filesystems;
 use guestfs::api::procedures::inspection::Inspect;
 use guestfs::api::procedures::mounts::{Mounts, RemountOptions};
-use guestfs::api::values::GuestPath;
+use guestfs::api::values::{DeviceName, GuestPath};
 
 use crate::inspection::plan;
-use crate::report::{on_one_line, say};
+use crate::report::{on_one_line, one_line, say};
 use crate::request::{Access, Discovery, GuestMount, MountRequest, as_typed};
 
 /// How many mounts that failed are listed; a guest's fstab can name thousands of devices that are not there.
@@ -24,10 +24,21 @@ pub struct Mounted {
     pub mounts: Vec<GuestMount>,
 }
 
-/// Mounts what a request asks for; gives what was mounted, to mount the same again.
-pub fn mount_first(handle: &Handle, request: &MountRequest) -> anyhow::Result<Mounted> {
+/// Mounts what a request asks for, but for what is on the devices that stay `closed`; gives what was mounted, to mount the
+/// same again.
+pub fn mount_first(
+    handle: &Handle,
+    request: &MountRequest,
+    closed: &[DeviceName],
+) -> anyhow::Result<Mounted> {
     let mut mounted = Mounted { is_in_folder: request.discovery.is_in_folder(), mounts: Vec::new() };
-    let planned = planned(handle, &request.discovery)?;
+    let planned = planned(handle, &request.discovery).map_err(|error| match closed.first() {
+        Some(device) => anyhow!(
+            "{}; an encrypted device was not looked into, for which a key can be given: --key {device}:file:PATH",
+            one_line(&error)
+        ),
+        None => error,
+    })?;
     if mounted.is_in_folder {
         make_folder(handle, &planned)?;
     }

@@ -40,7 +40,8 @@ pub struct Found(Vec<(String, String)>);
 impl std::fmt::Display for Found {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         if self.0.is_empty() {
-            return out.write_str(", and no file system either: check that they are the right ones");
+            return out
+                .write_str(", and no file system that can be read: check that they are the right ones");
         }
         out.write_str("; they have these file systems, and --all mounts them all:")?;
         self.0.iter().try_for_each(|(typed, kind)| write!(out, "\n  -m {typed}   ({kind})"))
@@ -325,7 +326,7 @@ mod tests {
         assert_eq!(refused, expected);
         let refused = mounts(&Inspection::default(), None).unwrap_err().to_string();
         assert!(
-            refused.ends_with("and no file system either: check that they are the right ones"),
+            refused.ends_with("and no file system that can be read: check that they are the right ones"),
             "{refused}"
         );
     }

@@ -200,8 +200,8 @@ fn none_and_several_systems_are_told_with_what_can_be_done() {
         (
             empty.path(),
             &["-i"],
-            "guestmount: -i: no operating system is on the images, and no file system either: check that they are the \
-             right ones",
+            "guestmount: -i: no operating system is on the images, and no file system that can be read: check that they are \
+             the right ones",
         ),
         (
             empty.path(),
@@ -263,6 +263,20 @@ fn an_encrypted_device_with_an_absurd_header_is_not_tried() {
     let outcome = inspected(&[OsStr::new("--key"), OsStr::new("all:key:x"), disk.path().as_os_str()]);
     let line = format!("guestinspect: {}: {reason}", disk.path().display());
     assert_eq!((outcome.code(), outcome.told()), (1, vec![line.as_str()]));
+
+    // Without a key, and without a terminal to ask at.
+    let folder = mountpoint();
+    let mut command = Command::new("setsid");
+    command.arg("--wait").arg(program("guestmount")).arg("-a").arg(disk.path()).arg("-i").arg(folder.path());
+    let outcome = run(&mut command);
+    let lines = outcome.told();
+    assert!(outcome.code() == 1 && lines.len() == 2, "{outcome:?}");
+    assert!(lines[0].contains("/dev/sda (LUKS") && lines[0].contains("is left out"), "{outcome:?}");
+    let line = "guestmount: -i: no operating system is on the images, and no file system that can be read: check that \
+        they are the right ones; an encrypted device was not looked into, for which a key can be given: --key \
+        /dev/sda:file:PATH";
+    assert_eq!(lines[1], line);
+    assert_nothing_left(disk.path(), folder.path());
 }
 
 /// Answers each request on a port with 404, as long as the test runs.
