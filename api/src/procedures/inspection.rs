@@ -20,9 +20,15 @@ pub trait Inspect {
     #[procedure(100_203)]
     fn inspect_applications(&self, root: &Mountable) -> Result<Applications, Self::Error>;
 
-    /// Gives the icon of a system whose file systems are mounted, a PNG; nothing where it has none.
+    /// Gives the icon of a system whose file systems are mounted, a PNG; nothing where it has none. `has_favicon` lets the
+    /// small one count that an administrator can give, `is_high_quality` only large ones.
     #[procedure(100_204)]
-    fn inspect_icon(&self, root: &Mountable, is_high_quality: bool) -> Result<Vec<u8>, Self::Error>;
+    fn inspect_icon(
+        &self,
+        root: &Mountable,
+        has_favicon: bool,
+        is_high_quality: bool,
+    ) -> Result<Vec<u8>, Self::Error>;
 
     /// Lists the packages in rpm's database of the system that is mounted, sorted by name; libguestfs reads the
     /// databases of all others itself.

@@ -38,10 +38,11 @@ impl Inspect for Server {
         Ok(Applications { applications, notes: notes::sent(&notes).collect() })
     }
 
-    fn inspect_icon(&self, root: &Mountable, is_high_quality: bool) -> Result<Vec<u8>> {
+    fn inspect_icon(&self, root: &Mountable, has_favicon: bool, is_high_quality: bool) -> Result<Vec<u8>> {
         let OperatingSystem { distro, version, .. } = self.inspected.system(root)?;
         let major = version.map_or(0, |version| version.major);
-        Ok(icon::of(&self.guest_that_is_mounted()?, distro, major, is_high_quality).unwrap_or_default())
+        let wanted = icon::Wanted { has_favicon, is_high_quality };
+        Ok(icon::of(&self.guest_that_is_mounted()?, distro, major, wanted).unwrap_or_default())
     }
 
     fn internal_list_rpm_applications(&self) -> Result<Vec<Application2>> {

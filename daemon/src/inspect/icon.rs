@@ -39,16 +39,30 @@ fn places(distro: Distro, major: i32) -> &'static [Place] {
             ("/usr/share/icons/hicolor/24x24/apps/distributor.png", Some(10_240)),
         ],
         Distro::VoidLinux => &[("/usr/share/void-artwork/void-logo.png", Some(20_480))],
+        Distro::Gentoo => &[("/usr/share/icons/gentoo/48x48/gentoo.png", Some(10_240))],
+        Distro::OpenMandriva => &[
+            ("/usr/share/icons/large/mandriva.png", Some(10_240)),
+            ("/usr/share/icons/mandriva.png", Some(10_240)),
+        ],
         Distro::AltLinux => &[("/usr/share/icons/hicolor/48x48/apps/altlinux.png", Some(20_480))],
         // The others have none, or none whose place is known.
         _ => &[],
     }
 }
 
-/// Gives the icon of a system; `None` where it has none that is known. Of high quality are neither those that an
-/// administrator gives nor Ubuntu's.
-pub fn of(guest: &Guest, distro: Distro, major: i32, is_high_quality: bool) -> Option<Vec<u8>> {
-    let favicon = (!is_high_quality).then_some(&FAVICON);
+/// Which icons of a system are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Whether the one that an administrator gives counts.
+    pub has_favicon: bool,
+    /// Whether only those of high quality count: neither those that an administrator gives nor Ubuntu's.
+    pub is_high_quality: bool,
+}
+
+/// Gives the icon of a system; `None` where it has none that is known.
+pub fn of(guest: &Guest, distro: Distro, major: i32, wanted: Wanted) -> Option<Vec<u8>> {
+    let Wanted { has_favicon, is_high_quality } = wanted;
+    let favicon = (has_favicon && !is_high_quality).then_some(&FAVICON);
     let own = if is_high_quality && distro == Distro::Ubuntu { &[] } else { places(distro, major) };
     favicon.into_iter().chain(own).find_map(|(path, bytes_max)| icon(guest, &known(path), *bytes_max))
 }
@@ -92,7 +106,8 @@ mod tests {
     fn found(folder: &Path, distro: Distro, major: i32, is_high_quality: bool) -> Option<usize> {
         let sysroot = Sysroot::new(folder, true).unwrap();
         let guest = Guest::new(sysroot, Instant::now() + Duration::from_secs(60));
-        of(&guest, distro, major, is_high_quality).map(|icon| icon.len())
+        let wanted = Wanted { has_favicon: true, is_high_quality };
+        of(&guest, distro, major, wanted).map(|icon| icon.len())
     }
 
     #[test]

@@ -41,6 +41,14 @@ struct Arguments {
     #[arg(long)]
     no_applications: bool,
 
+    /// Have icons in JSON, too: PNG in base64
+    #[arg(long, requires = "json")]
+    icons: bool,
+
+    /// Leave icons out of XML
+    #[arg(long, requires = "xml")]
+    no_icon: bool,
+
     /// Look at this many guests at the same time
     #[arg(short = 'P', long, value_name = "N", default_value = "1")]
     parallel: NonZeroUsize,
@@ -113,6 +121,7 @@ impl Arguments {
                 (false, true) => Applications::List,
                 (false, false) => Applications::Count,
             },
+            has_icons: self.icons || (self.xml && !self.no_icon),
             is_verbose: self.verbose,
         })
     }

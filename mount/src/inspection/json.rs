@@ -8,10 +8,13 @@ use super::Found;
 
 /// Writes everything that was found on one set of disks.
 pub fn found(found: &Found) -> Value {
-    let systems = found.systems().map(|(system, applications)| {
+    let systems = found.systems().map(|(system, contents)| {
         let mut object = operating_system(system);
-        if let Some(applications) = applications {
+        if let Some(applications) = &contents.applications {
             object["applications"] = applications.iter().map(application).collect();
+        }
+        if let Some(icon) = contents.icon_text() {
+            object["icon"] = json!(icon);
         }
         object
     });

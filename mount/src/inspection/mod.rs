@@ -1,7 +1,7 @@
 //! What is done with what inspection found: `plan` decides what `-i` mounts; `run` is the program `guestinspect`,
-//! `applications` asks for what is installed, and the others are the forms in which it prints.
+//! `contents` asks for what is installed, and the others are the forms in which it prints.
 
-mod applications;
+mod contents;
 mod found;
 pub mod json;
 pub mod plan;
@@ -9,4 +9,4 @@ pub mod run;
 pub mod table;
 pub mod xml;
 
-pub use self::found::Found;
+pub use self::found::{Contents, Found};

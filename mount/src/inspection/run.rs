@@ -1,21 +1,20 @@
 //! One run of `guestinspect`: several guests, several of them at once, each in an appliance of its own.
 
 use std::collections::HashSet;
-use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context;
 use guestfs::api::procedures::inspection::Inspect;
-use guestfs::api::records::{FoundFilesystem, Inspection};
-use guestfs::api::values::Key;
+use guestfs::api::records::{FoundFilesystem, Inspection, OperatingSystem};
+use guestfs::api::values::{Key, Mountable};
 use guestfs::appliance::vm::Access;
 use guestfs::libvirt::Libvirt;
 use guestfs::{Event, EventHandler, Handle, Settings};
 use parking_lot::Mutex;
 
-use super::{Found, applications, json, table, xml};
+use super::{Contents, Found, contents, json, table, xml};
 use crate::keys::{Asking, KeyRequest, Opens};
 use crate::report::{on_one_line, one_line, say};
 use crate::request::GivenDrives;
@@ -58,6 +57,8 @@ pub struct InspectRequest {
     pub output: Output,
     /// What to do about applications.
     pub applications: Applications,
+    /// Whether icons are wanted.
+    pub has_icons: bool,
     /// Whether the library tells what it does.
     pub is_verbose: bool,
 }
@@ -179,18 +180,40 @@ fn inspect(
     if request.output != Output::Json {
         warn_of_missing(&found.inspection, |warning| messages.warn(&guest.name, warning));
     }
-    if request.applications != Applications::LeaveOut {
-        for system in &found.inspection.systems {
-            let warn =
-                |problem: &dyn Display| messages.warn(&guest.name, &format!("{}: {problem}", system.root));
-            let listed = applications::installed(&handle, &found.inspection, &system.root);
-            let listed = listed.inspect_err(|error| warn(&format_args!("applications: {error}"))).ok();
-            listed.iter().flat_map(|listed| &listed.notes).for_each(|note| warn(note));
-            found.applications.push(listed.map(|listed| listed.applications));
-        }
+    if request.applications != Applications::LeaveOut || request.has_icons {
+        let of = |system: &OperatingSystem| {
+            let warn = |problem: &str| messages.warn(&guest.name, &format!("{}: {problem}", system.root));
+            contents_of(request, &handle, &found.inspection, &system.root, &warn)
+        };
+        found.contents = found.inspection.systems.iter().map(of).collect();
     }
     handle.shutdown()?;
     Ok(found)
+}
+
+/// Looks into the file systems of one operating system, mounted for it. What cannot be looked at is told through `warn`.
+fn contents_of(
+    request: &InspectRequest,
+    handle: &Handle,
+    found: &Inspection,
+    root: &Mountable,
+    warn: &dyn Fn(&str),
+) -> Contents {
+    match contents::mount(handle, found, root) {
+        Ok(missed) => missed.iter().for_each(|note| warn(note)),
+        Err(error) => {
+            warn(&format!("what is on it is not told: {error}"));
+            return Contents::default();
+        }
+    }
+    let told = |what: &str, error: guestfs::Error| warn(&format!("{what}: {error}"));
+    let has_applications = request.applications != Applications::LeaveOut;
+    let listed = has_applications.then(|| contents::applications(handle, root));
+    let listed = listed.and_then(|listed| listed.map_err(|error| told("applications", error)).ok());
+    listed.iter().flat_map(|listed| &listed.notes).for_each(|note| warn(&note.to_string()));
+    let icon = request.has_icons.then(|| contents::icon(handle, root));
+    let icon = icon.and_then(|icon| icon.map_err(|error| told("icon", error)).ok());
+    Contents { applications: listed.map(|listed| listed.applications), icon: icon.flatten() }
 }
 
 /// Tells what inspection left out, which JSON has in it.

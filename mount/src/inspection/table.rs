@@ -2,9 +2,9 @@
 
 use guestfs::api::records::{Application2, OperatingSystem};
 
-use super::Found;
 use super::found::version;
 use super::plan::name_of;
+use super::{Contents, Found};
 use crate::report::printable;
 
 /// What stands above the columns of operating systems.
@@ -26,7 +26,7 @@ pub fn table(found: &[(&str, &Found)]) -> String {
         if found.inspection.systems.is_empty() {
             rows.push([image, "-", "no operating system", "", "", "", ""].map(str::to_owned));
         }
-        rows.extend(found.systems().map(|(system, applications)| system_row(image, system, applications)));
+        rows.extend(found.systems().map(|(system, contents)| system_row(image, system, contents)));
     }
     in_columns(&mut rows)
 }
@@ -35,8 +35,8 @@ pub fn table(found: &[(&str, &Found)]) -> String {
 pub fn applications(found: &[(&str, &Found)]) -> String {
     let mut rows = vec![APPLICATION_HEADINGS.map(str::to_owned)];
     for (image, found) in found {
-        for (system, applications) in found.systems() {
-            let applications = applications.unwrap_or_default().iter();
+        for (system, contents) in found.systems() {
+            let applications = contents.applications.iter().flatten();
             rows.extend(applications.map(|application| application_row(image, system, application)));
         }
     }
@@ -59,7 +59,7 @@ fn in_columns<const COLUMNS: usize>(rows: &mut [[String; COLUMNS]]) -> String {
     rows.iter().map(line).collect()
 }
 
-fn system_row(image: &str, system: &OperatingSystem, applications: Option<&[Application2]>) -> [String; 7] {
+fn system_row(image: &str, system: &OperatingSystem, contents: &Contents) -> [String; 7] {
     let text = |text: &Option<guestfs::api::values::ByteString>| {
         text.as_ref().map_or_else(String::new, ToString::to_string)
     };
@@ -74,7 +74,10 @@ fn system_row(image: &str, system: &OperatingSystem, applications: Option<&[Appl
         clipped(&name),
         text(&system.architecture),
         clipped(&text(&system.hostname)),
-        applications.map_or_else(|| "-".to_owned(), |applications| applications.len().to_string()),
+        contents
+            .applications
+            .as_ref()
+            .map_or_else(|| "-".to_owned(), |applications| applications.len().to_string()),
         mountpoints(system),
     ]
 }
@@ -144,7 +147,8 @@ mod tests {
             app2_summary: bytes("\u{7}a shell"),
             ..Application2::default()
         };
-        let found = Found { applications: vec![Some(vec![bash])], ..found };
+        let contents = Contents { applications: Some(vec![bash]), icon: None };
+        let found = Found { contents: vec![contents], ..found };
         assert!(table(&[("disk.img", &found)]).contains(" 1         / /boot\n"));
         let expected = "\
             IMAGE     ROOT       PACKAGE  VERSION  ARCH  SUMMARY\n\

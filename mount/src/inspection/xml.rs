@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use guestfs::api::records::{Application2, FoundFilesystem, Inspection, OperatingSystem};
+use guestfs::api::records::{Application2, FoundFilesystem, Inspection, OperatingSystem, Version};
 use guestfs::api::values::{ByteString, Mountable};
 
 use super::Found;
@@ -12,15 +12,16 @@ pub fn document<'a>(found: impl IntoIterator<Item = &'a Found>) -> String {
     let mut writer = Writer { text: "<?xml version=\"1.0\"?>\n".to_owned(), depth: 0 };
     writer.inside("operatingsystems", &[], |writer| {
         for found in found {
-            for (system, applications) in found.systems() {
+            for (system, contents) in found.systems() {
                 writer.inside("operatingsystem", &[], |writer| {
                     operating_system(writer, system, &found.inspection);
-                    if let Some(applications) = applications {
+                    if let Some(applications) = &contents.applications {
                         let each = |writer: &mut Writer| {
                             applications.iter().for_each(|one| application(writer, one))
                         };
                         writer.inside("applications", &[], each);
                     }
+                    writer.if_known("icon", contents.icon_text());
                 });
             }
         }
@@ -36,11 +37,10 @@ fn operating_system(writer: &mut Writer, system: &OperatingSystem, inspection: &
     writer.if_known("distro", known(system.distro.is_known(), system.distro.word()));
     writer.if_known("product_name", text(&system.product_name));
     writer.if_known("product_variant", text(&system.product_variant));
-    if let Some(version) = system.version {
-        writer.leaf("major_version", &[], &version.major);
-        writer.leaf("minor_version", &[], &version.minor);
-    }
-    writer.if_known("build_id", text(&system.build_id));
+    // These two are always there in virt-inspector's schema, which has no place for a build.
+    let Version { major, minor } = system.version.unwrap_or(Version { major: 0, minor: 0 });
+    writer.leaf("major_version", &[], &major);
+    writer.leaf("minor_version", &[], &minor);
     if let Some(windows) = &system.windows {
         writer.leaf("windows_systemroot", &[], &windows.systemroot);
         writer.if_known("windows_current_control_set", text(&windows.current_control_set));
@@ -58,8 +58,11 @@ fn operating_system(writer: &mut Writer, system: &OperatingSystem, inspection: &
         }
     });
     writer.inside("filesystems", &[], |writer| {
-        for mount in &system.mounts {
-            filesystem(writer, &mount.mountable, inspection);
+        for (number, mount) in system.mounts.iter().enumerate() {
+            // One that is mounted twice is the same file system.
+            if system.mounts[..number].iter().all(|other| other.mountable != mount.mountable) {
+                filesystem(writer, &mount.mountable, inspection);
+            }
         }
     });
     if !system.drives.is_empty() {
@@ -173,10 +176,11 @@ impl Display for Escaped<'_> {
 
 #[cfg(test)]
 mod tests {
-    use guestfs::api::records::{GuestMount, Version};
+    use guestfs::api::records::GuestMount;
     use guestfs::api::values::{Distro, FilesystemRole, GuestPath, OsType};
 
     use super::*;
+    use crate::inspection::Contents;
 
     #[test]
     fn the_elements_are_those_of_virt_inspector() {
@@ -186,7 +190,9 @@ mod tests {
         system.distro = Distro::Debian;
         system.version = Some(Version { major: 12, minor: 5 });
         system.product_name = Some(bytes("<Debian> & \u{1b}[31m"));
-        system.mounts = vec![GuestMount { mountable: device.clone(), mountpoint: Some(GuestPath::root()) }];
+        let mounted =
+            |path| GuestMount { mountable: device.clone(), mountpoint: GuestPath::try_from(path).ok() };
+        system.mounts = vec![mounted("/"), mounted("/srv")];
         let filesystem = FoundFilesystem {
             mountable: device,
             kind: bytes("ext4"),
@@ -204,17 +210,21 @@ mod tests {
         };
         let found = Found {
             inspection: Inspection { systems: vec![system], filesystems: vec![filesystem] },
-            applications: vec![Some(vec![application])],
+            contents: vec![Contents {
+                applications: Some(vec![application]),
+                icon: Some(b"\x89PNG\r\n".to_vec()),
+            }],
         };
         let expected = "<?xml version=\"1.0\"?>\n<operatingsystems>\n  <operatingsystem>\n    <root>/dev/sda1</root>\n    \
             <name>linux</name>\n    <distro>debian</distro>\n    \
             <product_name>&lt;Debian&gt; &amp; \u{fffd}[31m</product_name>\n    <major_version>12</major_version>\n    \
             <minor_version>5</minor_version>\n    <mountpoints>\n      \
-            <mountpoint dev=\"/dev/sda1\">/</mountpoint>\n    </mountpoints>\n    <filesystems>\n      \
+            <mountpoint dev=\"/dev/sda1\">/</mountpoint>\n      <mountpoint dev=\"/dev/sda1\">/srv</mountpoint>\n    \
+            </mountpoints>\n    <filesystems>\n      \
             <filesystem dev=\"/dev/sda1\">\n        <type>ext4</type>\n        <uuid>1-2</uuid>\n      </filesystem>\n    \
             </filesystems>\n    <applications>\n      <application>\n        <name>a&amp;b</name>\n        \
             <epoch>2</epoch>\n        <version>1.0</version>\n        <description>two&#10;lines</description>\n      \
-            </application>\n    </applications>\n  </operatingsystem>\n</operatingsystems>\n";
+            </application>\n    </applications>\n    <icon>iVBORw0K</icon>\n  </operatingsystem>\n</operatingsystems>\n";
         assert_eq!(document([&found]), expected);
         assert_eq!(document([]), "<?xml version=\"1.0\"?>\n<operatingsystems>\n</operatingsystems>\n");
     }

@@ -118,6 +118,40 @@ impl Drop for Cleanup<'_> {
 }
 
 #[test]
+fn a_medium_is_mounted_as_it_is() {
+    let tree = fs::read_to_string(guests().join("medium-ubuntu-live.txt")).unwrap();
+    let disk = GuestDisk::new(&[Partition::of(&tree)]);
+    let mounted = Mounted::new([OsString::from("-a"), disk.path().into(), "-i".into()]);
+    assert!(fs::read_to_string(mounted.path().join(".disk/info")).unwrap().starts_with("Ubuntu"));
+    mounted.unmount();
+}
+
+#[test]
+fn icons_are_in_xml_unless_they_are_left_out_and_in_json_when_asked_for() {
+    const ICON: &[u8] = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR\0\0\0\x30\0\0\0\x30";
+    const TEXT: &str = "iVBORw0KGgoAAAANSUhEUgAAADAAAAAw";
+    let [root, ..] = debian_partitions();
+    let favicon = [ICON, &[0]].concat();
+    let root =
+        root.file("/usr/share/pixmaps/debian-logo.png", ICON.to_vec()).file("/etc/favicon.png", favicon);
+    let disk = GuestDisk::new(&[root]);
+    let printed = |arguments: &[&str]| {
+        let outcome = guestinspect(arguments, &[disk.path()]);
+        assert_eq!(outcome.code(), 0, "{outcome:?}");
+        outcome.stdout
+    };
+    let element = format!("<icon>{TEXT}</icon>");
+    assert!(printed(&["--xml"]).contains(&element));
+    assert!(printed(&["--xml", "--no-applications"]).contains(&element));
+    assert!(!printed(&["--xml", "--no-icon"]).contains("<icon>"));
+    let json = |arguments: &[&str]| {
+        let images: Value = serde_json::from_str(&printed(arguments)).unwrap();
+        images[0]["operating_systems"][0]["icon"].clone()
+    };
+    assert_eq!([json(&["--json", "--icons"]), json(&["--json"])], [TEXT.into(), Value::Null]);
+}
+
+#[test]
 fn a_guest_that_is_written_to_has_its_own_file_systems() {
     let disk = GuestDisk::new(&debian_partitions());
     let mounted = Mounted::new([OsString::from("-a"), disk.path().into(), "-i".into(), "--rw".into()]);
@@ -149,7 +183,7 @@ fn where_no_system_is_the_file_systems_are_listed() {
     assert!(said.contains("no operating system is on the images"), "{said}");
     assert!(said.contains("-m /dev/sda1   (ext4)") && said.contains("-m /dev/sda2   (ext4)"), "{said}");
     let said = refused(Disk::blank(4).path(), &["-i"]);
-    assert!(said.contains("no file system either"), "{said}");
+    assert!(said.contains("no file system that can be read"), "{said}");
 }
 
 /// Every tree of `tests/guests` on a partition of its own, all on one disk: what the appliance finds is what is found in
