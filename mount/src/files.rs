@@ -123,6 +123,11 @@ impl<N: GuestNodes> Files<N> {
         }
     }
 
+    /// Says how many inodes the kernel holds.
+    pub fn held(&self) -> usize {
+        self.inodes.count()
+    }
+
     /// Reads a node's attributes.
     pub fn attributes(&self, number: InodeNumber) -> Result<NodeAttributes, Errno> {
         self.nodes.node_getattr(&self.inodes.node(number)?).map_err(errno)

@@ -9,6 +9,7 @@ mod clerk;
 mod read_around;
 mod relief;
 mod session;
+mod surplus;
 mod wakefulness;
 
 use std::ffi::OsStr;
@@ -35,6 +36,7 @@ use crate::open_files::HandleNumber;
 use self::clerk::{Clerk, is_acl, reply_empty, reply_sizes, reply_xattr};
 use self::relief::Relief;
 pub use self::session::{Serving, Settings};
+pub use self::surplus::HELD_MAX;
 
 /// The most one request carries, in bytes: what the kernel sends without being configured for more.
 const REQUEST_BYTES_MAX: u32 = 1 << 20;
@@ -107,7 +109,8 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
                 return;
             };
             match result.transpose() {
-                Some(result) => clerk.reply_entry(result, reply),
+                Some(Ok(found)) => clerk.reply_found(number(parent), name, found, reply),
+                Some(Err(errno)) => reply.error(errno),
                 // A number of 0 tells the kernel that it may keep the absence.
                 None => reply.entry(
                     &clerk.settings.absence_lifetime,
@@ -501,7 +504,7 @@ impl<N: GuestNodes> Filesystem for Adapter<N> {
             let operation = format_args!("readdirplus {inode} {handle} at {offset}");
             let part = clerk.answer(operation, |files| files.part(handle_number(handle), offset));
             let Some(reply) = asked.into_reply() else { return };
-            clerk.reply_entries(operation, part, reply);
+            clerk.reply_entries(operation, number(inode), part, reply);
         });
     }
 

@@ -1,7 +1,7 @@
 //! Keeps, for as long as the kernel holds an inode number, the guest's node behind it.
 //!
-//! The table is bounded by the kernel alone: it says when it forgets. Beside the node stands only the directory it was
-//! found in; what the guest answered is the business of the client's cache.
+//! The kernel says when it forgets; `fuse/surplus.rs` has it forget when the table grows large. Beside the node stands only
+//! the directory it was found in; what the guest answered is the business of the client's cache.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

@@ -16,7 +16,7 @@ use rustix::thread::CapabilitySet;
 use crate::attributes::Presentation;
 use crate::daemonise::{Launching, Listeners};
 use crate::files::{Files, GuestNodes};
-use crate::fuse::{Serving, Settings};
+use crate::fuse::{HELD_MAX, Serving, Settings};
 use crate::interrupts::{Event, Interrupts};
 use crate::links::Links;
 use crate::mount_options::{Audience, MountOptions};
@@ -128,6 +128,7 @@ impl HostMount<'_> {
             checks_acls: (options.checks_permissions && shows_guests_owners)
                 || (self.access == Access::ReadOnly && self.is_open_to_caller()),
             polls_when_busy: self.polls_when_busy,
+            held_max: HELD_MAX,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Shows each request when traced, and turns a panic into EIO.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,6 +17,7 @@ use guestfs_api::records::{NodeAttributes, Owner, StatVfs};
 
 use super::callers::Callers;
 use super::read_around::ReadAround;
+use super::surplus::Surplus;
 use super::wakefulness::Wakefulness;
 use super::{Settings, TRACE_TARGET};
 use crate::attributes::{empty_attributes, file_attributes, filesystem_sizes};
@@ -31,6 +32,7 @@ pub struct Clerk<N: GuestNodes> {
     pub read_around: ReadAround,
     pub wakefulness: Wakefulness,
     pub callers: Callers,
+    pub surplus: Surplus,
 }
 
 /// The number of a listed node whose attributes are not known. The kernel asks for the name again before it uses the
@@ -164,10 +166,13 @@ impl<N: GuestNodes> Clerk<N> {
     pub fn reply_entries(
         &self,
         operation: fmt::Arguments<'_>,
+        directory: InodeNumber,
         part: Result<Part, fuser::Errno>,
         mut reply: ReplyDirectoryPlus,
     ) {
         let lifetime = self.settings.entry_lifetime.min(self.settings.attribute_lifetime);
+        let are_many = self.surplus.is_wanted(self.files.held());
+        let mut told = Vec::new();
         let listed = part.and_then(|part| {
             self.unfailing(operation, |files| {
                 files.list(part, |listed| {
@@ -178,13 +183,32 @@ impl<N: GuestNodes> Clerk<N> {
                         What::Relative(_) | What::Unreadable => (Duration::ZERO, 0),
                     };
                     let (name, generation) = (bytes_of(&listed), Generation(generation));
-                    reply.add(attributes.ino, listed.offset, name, &lifetime, &attributes, generation)
+                    let is_full =
+                        reply.add(attributes.ino, listed.offset, name, &lifetime, &attributes, generation);
+                    if are_many && !is_full && attributes.kind != FileType::Directory {
+                        told.push(name.to_owned());
+                    }
+                    is_full
                 });
             })
         });
         match listed {
             Ok(()) => reply.ok(),
             Err(errno) => reply.error(errno),
+        }
+        if !told.is_empty() {
+            self.surplus.note(directory, told);
+            self.surplus.wait();
+        }
+    }
+
+    /// Answers with what a name of a directory was found to be.
+    pub fn reply_found(&self, directory: InodeNumber, name: OsString, found: Found, reply: ReplyEntry) {
+        let is_directory = found.attributes.mode & libc::S_IFMT == libc::S_IFDIR;
+        self.reply_entry(Ok(found), reply);
+        if !is_directory && self.surplus.is_wanted(self.files.held()) {
+            self.surplus.note(directory, [name]);
+            self.surplus.wait();
         }
     }
 

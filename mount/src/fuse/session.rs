@@ -13,6 +13,7 @@ use super::callers::Callers;
 use super::clerk::Clerk;
 use super::read_around::ReadAround;
 use super::relief::{Relief, THREADS};
+use super::surplus::Surplus;
 use super::wakefulness::Wakefulness;
 use crate::attributes::Presentation;
 use crate::files::{Files, GuestNodes};
@@ -45,6 +46,8 @@ pub struct Settings {
     pub checks_acls: bool,
     /// Whether idle processors are kept from halting while many requests come.
     pub polls_when_busy: bool,
+    /// How many inodes the kernel holds before it is asked to give up names that it was told of beyond that.
+    pub held_max: usize,
 }
 
 /// A mount being served.
@@ -77,15 +80,20 @@ impl Serving {
         let (read_around, wanted_parts) = ReadAround::new();
         let wakefulness = Wakefulness::new(settings.polls_when_busy);
         let (callers, watching) = Callers::watch(connection.try_clone()?, when_stranded)?;
-        let clerk = Clerk { files: Arc::clone(&files), settings, read_around, wakefulness, callers };
+        let (surplus, surplus_names) = Surplus::new(settings.held_max);
+        let clerk = Clerk { files: Arc::clone(&files), settings, read_around, wakefulness, callers, surplus };
         let adapter = Adapter { clerk: Arc::new(clerk), relief: Relief::new() };
         let session = Session::from_fd(adapter, connection, acl, config)?;
         let read_around = wanted_parts.serve(files, session.notifier())?;
+        let surplus = surplus_names.serve(session.notifier())?;
         let thread = thread::Builder::new().name("fuse".to_owned()).spawn(move || {
             let result = session.run();
             // The adapter is gone, so these end as soon as no helper has work.
             if read_around.join().is_err() {
                 log::error!("reading around: a bug of guestmount; the mount was only slower for it");
+            }
+            if surplus.join().is_err() {
+                log::error!("giving up names: a bug of guestmount; the kernel has kept what it was told");
             }
             if watching.join().is_err() {
                 log::error!("looking after callers: a bug of guestmount; those killed may have waited");

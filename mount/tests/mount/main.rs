@@ -11,3 +11,4 @@ mod names;
 mod processes;
 mod stalled;
 mod support;
+mod surplus;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use guestfs::{CACHE_BYTES_MAX, CacheSettings, CachedNodes};
 use guestmount::attributes::Presentation;
 use guestmount::files::{Files, GuestNodes};
-use guestmount::fuse::{Serving, Settings};
+use guestmount::fuse::{HELD_MAX, Serving, Settings};
 use guestmount::links::Links;
 use guestmount::mount_options::MountOptions;
 use guestmount::mountinfo;
@@ -44,6 +44,11 @@ impl Mounted {
 
     /// Mounts `nodes` with a list of `-o` options.
     pub fn new<N: GuestNodes>(nodes: N, access: Access, options: &str) -> Mounted {
+        Mounted::holding(nodes, access, options, HELD_MAX)
+    }
+
+    /// Mounts `nodes`; the kernel gives up names when it holds more than `held_max` inodes.
+    pub fn holding<N: GuestNodes>(nodes: N, access: Access, options: &str, held_max: usize) -> Mounted {
         let folder = tempfile::tempdir().unwrap();
         let options = MountOptions::parse(&[options.into()]).unwrap();
         let mountpoint = mountpoint::check(folder.path(), &options).unwrap();
@@ -60,6 +65,7 @@ impl Mounted {
             is_direct_io: options.is_direct_io,
             checks_acls: options.checks_permissions,
             polls_when_busy: true,
+            held_max,
         };
         let files = Files::new(nodes, access == Access::ReadOnly).unwrap_or_else(|_| panic!("no root"));
         let serving = Serving::start(connection, files, settings, || {}, |_| {}).unwrap();
