@@ -7,10 +7,12 @@ use guestfs_api::records::Application2;
 use guestfs_api::values::{ByteString, PackageFormat};
 use guestfs_api::xdr::Encode;
 
-use super::guest::{Guest, below, known};
+use super::guest::{Guest, known};
 
+mod apk;
 mod deb;
 mod flatpak;
+mod pacman;
 mod portage;
 mod rpm;
 mod snap;
@@ -19,9 +21,6 @@ mod xbps;
 
 /// The largest database in a single file that is read, in bytes.
 const DATABASE_BYTES_MAX: u64 = 50_000_000;
-
-/// The largest file of pacman's, which has one for each package, in bytes.
-const PACMAN_BYTES_MAX: u64 = 8192;
 
 /// The most applications of one guest.
 const APPLICATIONS_MAX: usize = 50_000;
@@ -57,8 +56,10 @@ fn packages(guest: &Guest, format: PackageFormat) -> Vec<Application2> {
     let lines = |path: &str| whole_lines(guest, path);
     match format {
         PackageFormat::Deb => deb::installed(&lines("/var/lib/dpkg/status")).take(APPLICATIONS_MAX).collect(),
-        PackageFormat::Apk => apk(&lines("/lib/apk/db/installed")).take(APPLICATIONS_MAX).collect(),
-        PackageFormat::Pacman => pacman(guest),
+        PackageFormat::Apk => {
+            apk::installed(&lines("/lib/apk/db/installed")).take(APPLICATIONS_MAX).collect()
+        }
+        PackageFormat::Pacman => pacman::installed(guest),
         PackageFormat::Rpm => rpm::installed(guest),
         PackageFormat::Ebuild => portage::installed(guest),
         PackageFormat::Xbps => xbps::installed(guest),
@@ -128,57 +129,6 @@ fn split_version(version: &[u8]) -> (i32, &[u8], &[u8]) {
     (epoch.unwrap_or(0), version, release)
 }
 
-/// Alpine: paragraphs of lines `LETTER:value`.
-fn apk(database: &[u8]) -> impl Iterator<Item = Application2> {
-    paragraphs(database).filter_map(|lines| {
-        let value = |letter: &[u8]| {
-            let values = lines.iter().filter_map(|line| line.strip_prefix(letter)?.strip_prefix(b":"));
-            values.into_iter().next()
-        };
-        let (epoch, version, release) = split_version(value(b"V").filter(|version| !version.is_empty())?);
-        Some(Application2 {
-            app2_name: text(value(b"P").filter(|name| !name.is_empty())?),
-            app2_epoch: epoch,
-            app2_version: text(version),
-            app2_release: text(release.strip_prefix(b"r").unwrap_or(release)),
-            app2_arch: text(value(b"A").unwrap_or_default()),
-            app2_url: text(value(b"U").unwrap_or_default()),
-            app2_summary: text(value(b"T").unwrap_or_default()),
-            ..Application2::default()
-        })
-    })
-}
-
-/// Arch: a directory for each package, with a file `desc` of sections `%NAME%` and the values below them.
-fn pacman(guest: &Guest) -> Vec<Application2> {
-    const PACKAGES: &str = "/var/lib/pacman/local";
-    let names = guest.names_if_there(&known(PACKAGES));
-    let read = |name: Vec<u8>| {
-        let description = below(&known(PACKAGES), &[&name[..], b"/desc"].concat())?;
-        pacman_package(&guest.text_at(&description, PACMAN_BYTES_MAX)?)
-    };
-    names.into_iter().filter_map(read).take(APPLICATIONS_MAX).collect()
-}
-
-fn pacman_package(description: &[u8]) -> Option<Application2> {
-    let lines: Vec<&[u8]> = description.split(|byte| *byte == b'\n').collect();
-    let value = |section: &[u8]| {
-        let place = lines.iter().position(|line| *line == section)?;
-        lines.get(place + 1).copied().filter(|value| !value.is_empty())
-    };
-    let (epoch, version, release) = split_version(value(b"%VERSION%")?);
-    Some(Application2 {
-        app2_name: text(value(b"%NAME%")?),
-        app2_epoch: epoch,
-        app2_version: text(version),
-        app2_release: text(release),
-        app2_arch: text(value(b"%ARCH%").unwrap_or_default()),
-        app2_url: text(value(b"%URL%").unwrap_or_default()),
-        app2_summary: text(value(b"%DESC%").unwrap_or_default()),
-        ..Application2::default()
-    })
-}
-
 /// Gives the lines between empty ones.
 fn paragraphs(text: &[u8]) -> impl Iterator<Item = Vec<&[u8]>> {
     let mut lines = text.split(|byte| *byte == b'\n');
@@ -218,21 +168,6 @@ mod tests {
                 "{version}"
             );
         }
-    }
-
-    #[test]
-    fn alpines_packages_are_read() {
-        let database = b"C:Q1\nP:musl\nV:1.2.4-r2\nA:x86_64\nT:the libc\nU:https://musl.libc.org/\n\n\
-            P:half\n\nP:busybox\nV:1.36.1-r15\n";
-        let found: Vec<_> = apk(database).collect();
-        assert_eq!(found.len(), 2);
-        let fields = |field: fn(&Application2) -> &ByteString| {
-            found.iter().map(|one| field(one).to_string()).collect::<Vec<_>>()
-        };
-        assert_eq!(fields(|one| &one.app2_name), ["musl", "busybox"]);
-        assert_eq!(fields(|one| &one.app2_version), ["1.2.4", "1.36.1"]);
-        assert_eq!(fields(|one| &one.app2_release), ["2", "15"]);
-        assert_eq!(fields(|one| &one.app2_summary), ["the libc", ""]);
     }
 
     #[test]
@@ -295,8 +230,8 @@ mod tests {
         ) {
             let text = text.repeat(3);
             deb::installed(text.as_bytes()).for_each(drop);
-            apk(text.as_bytes()).for_each(drop);
-            pacman_package(text.as_bytes());
+            apk::installed(text.as_bytes()).for_each(drop);
+            pacman::package(text.as_bytes());
         }
     }
 }
