@@ -60,7 +60,8 @@ impl KernelLog {
     }
 }
 
-/// Reads a record: `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT\n`, then lines with properties.
+/// Reads a record: `PRIORITY,SEQUENCE,MICROSECONDS,FLAGS[,...];TEXT\n`, then lines with properties. Of a text of several
+/// lines, whose ends the kernel writes as `\x0a`, the first counts.
 fn parse(record: &[u8]) -> Option<Record> {
     /// The priority's lower bits; the upper ones name who speaks.
     const LEVEL_MASK: u32 = 7;
@@ -69,7 +70,7 @@ fn parse(record: &[u8]) -> Option<Record> {
     let mut fields = head.split(',');
     let priority: u32 = fields.next()?.parse().ok()?;
     let time_us = fields.nth(1)?.parse().ok()?;
-    let text = text.lines().next().unwrap_or_default().to_owned();
+    let text = text.lines().next().and_then(|line| line.split(r"\x0a").next()).unwrap_or_default().to_owned();
     Some(Record { level: priority & LEVEL_MASK, time_us, text })
 }
 
@@ -100,6 +101,7 @@ mod tests {
             Record { level: 3, time_us: 5_140_900, text: "EXT4-fs (sda1): bad geometry".to_owned() };
         assert_eq!(parse(bytes), Some(expected));
         assert_eq!(parse(b"6,1,2;short head; with more\n").unwrap().text, "short head; with more");
+        assert_eq!(parse(b"4,1,2;ufs: no type\\x0a\\x0amount -t ufs\n").unwrap().text, "ufs: no type");
         assert_eq!(parse(b"nonsense"), None);
     }
 
