@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::backing::{self, Reference};
 use super::drive::Access;
-use super::image_format::{END_LENGTH, Format, START_LENGTH, probe};
+use super::image_format::{END_LENGTH, Format, START_LENGTH, is_encrypted, probe};
 use super::remote::RemoteError;
 use super::user::Identity;
 use crate::programs::{program, run};
@@ -85,6 +85,17 @@ pub enum ImageError {
         format: Format,
         /// Its length in bytes.
         length: u64,
+    },
+    /// Its clusters are encrypted.
+    #[error(
+        "{}: the {format} image is itself encrypted, and there is no option for its key; decrypt a copy: qemu-img convert --object secret,id=k,file=KEY-FILE --image-opts driver={format},encrypt.key-secret=k,file.filename={} -O qcow2 COPY (what libvirt has the key of: virsh secret-get-value UUID)",
+        path.display(), path.display()
+    )]
+    Encrypted {
+        /// The image.
+        path: PathBuf,
+        /// Its format.
+        format: Format,
     },
     /// The format that was given is not the content's.
     #[error(
@@ -219,6 +230,9 @@ fn inspect_chain(
     }
     if probe.is_truncated {
         return Err(ImageError::Truncated { path, format, length });
+    }
+    if is_encrypted(&start) {
+        return Err(ImageError::Encrypted { path, format });
     }
     let is_trusted =
         given.is_some() || path.extension().is_some_and(|extension| format.has_extension(extension));

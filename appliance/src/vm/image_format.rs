@@ -178,6 +178,17 @@ fn probe_qcow2(start: &[u8], length: u64) -> Probe {
     Probe { format: Format::Qcow2, refers_to, virtual_size: big_u64(start, 24), is_truncated }
 }
 
+/// Says whether the clusters of an image are encrypted, so that its key is QEMU's business and not the guest's:
+/// `crypt_method` of the headers of qcow and qcow2.
+pub fn is_encrypted(start: &[u8]) -> bool {
+    let method_offset = match big_u32(start, 4).filter(|_| start.starts_with(QCOW_MAGIC)) {
+        Some(1) => 36,
+        Some(2..=3) => 32,
+        _ => return false,
+    };
+    big_u32(start, method_offset).is_some_and(|method| method != 0)
+}
+
 fn probe_qed(start: &[u8], length: u64) -> Probe {
     const HAS_BACKING_FILE: u64 = 1;
     let features = little_u64(start, 16).unwrap_or(0);
@@ -283,6 +294,18 @@ mod tests {
         // Version 2 ends before the feature bits.
         put(&mut with_data, 4, &2_u32.to_be_bytes());
         assert_eq!(probe_start(&with_data).refers_to, None);
+    }
+
+    #[test]
+    fn an_encrypted_image_says_so_in_its_header() {
+        for (version, method_offset) in [(1u32, 36), (2, 32), (3, 32)] {
+            let mut header = [QCOW_MAGIC, &version.to_be_bytes(), &[0; 96]].concat();
+            assert!(!is_encrypted(&header));
+            header[method_offset + 3] = 2;
+            assert!(is_encrypted(&header) && !is_encrypted(&header[..method_offset]));
+            header[0] = 0;
+            assert!(!is_encrypted(&header));
+        }
     }
 
     #[test]

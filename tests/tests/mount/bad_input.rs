@@ -152,6 +152,21 @@ fn a_truncated_qcow2() {
 }
 
 #[test]
+fn a_qcow2_that_is_itself_encrypted() {
+    let (folder, disk) = (mountpoint(), small_ext4());
+    let image = disk.converted("qcow2", "qcow2");
+    // The method of encryption: LUKS. To make one, qemu-img measures the processor, which fails on a busy machine.
+    let file = fs::OpenOptions::new().write(true).open(&image).unwrap();
+    file.write_all_at(&2u32.to_be_bytes(), 32).unwrap();
+    let shown = image.display().to_string();
+    Attempt::new(&image, "/dev/sda1", folder.path()).fails_with(&[
+        &shown,
+        "itself encrypted",
+        "qemu-img convert",
+    ]);
+}
+
+#[test]
 fn a_format_that_contradicts_the_content() {
     let (folder, disk) = (mountpoint(), small_ext4());
     let command = guestmount([

@@ -12,7 +12,7 @@ use super::{Remote, RemoteError};
 use crate::programs::{ProgramError, program, run};
 use crate::vm::drive::Access;
 use crate::vm::image::ImageError;
-use crate::vm::image_format::{END_LENGTH, Format, START_LENGTH, probe};
+use crate::vm::image_format::{END_LENGTH, Format, START_LENGTH, is_encrypted, probe};
 use crate::vm::user::Identity;
 
 /// For each question: the server may be far, and must not keep the caller for ever.
@@ -61,6 +61,9 @@ pub fn examine(remote: &Remote, given: Option<Format>, access: Access) -> Result
     let path = || remote.to_string().into();
     if let Some(given) = given.filter(|given| *given != probe.format) {
         return Err(ImageError::WrongFormat { path: path(), given, found: probe.format });
+    }
+    if is_encrypted(&start) {
+        return Err(ImageError::Encrypted { path: path(), format: probe.format });
     }
     if let Some(what) = probe.refers_to {
         return Err(RemoteError::RefersToOtherFiles { uri: remote.to_string(), what }.into());
