@@ -52,23 +52,19 @@ const FILES: [&str; 24] = [
     ".treeinfo",
 ];
 
-/// Reads the input as files, one behind the other: which (1 byte), its length (2), its content.
+/// Reads the input as whether there is an `etc` (1 byte), and files.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let folder = TempDir::new().expect("a folder for the guest");
-    let (has_etc, mut files) = (input.byte() & 1 == 0, 0);
+    let has_etc = input.byte() & 1 == 0;
     for directory in DIRECTORIES.iter().filter(|directory| has_etc || !directory.starts_with("etc")) {
         fs::create_dir_all(folder.path().join(directory)).expect("the folder is ours");
     }
-    while !input.is_empty() && files < FILES.len() {
-        let path = folder.path().join(FILES[usize::from(input.byte()) % FILES.len()]);
-        let length = input.u16().into();
+    for (name, content) in input.files(&FILES) {
         // Some have a folder that this guest does not have.
-        let _ = fs::write(path, input.take(length));
-        files += 1;
+        let _ = fs::write(folder.path().join(name), content);
     }
-    let sysroot = Sysroot::new(folder.path(), true).expect("the folder is there");
-    let guest = Guest::new(sysroot, Instant::now() + TIME_MAX);
+    let guest = opened(&folder);
     let root = Mountable::new(b"/dev/sda9").expect("it is a device");
     if let Some(system) = classify(&guest, &root, &Machine).system {
         let told = OperatingSystem::from_xdr(&system.to_xdr());
@@ -78,6 +74,12 @@ pub fn run(bytes: &[u8]) {
             assert_eq!(Vec::from_xdr(&found.to_xdr()).as_ref(), Ok(&found), "the library cannot read them");
         }
     }
+}
+
+/// Opens a folder as the file system of a guest.
+pub fn opened(folder: &TempDir) -> Guest {
+    let sysroot = Sysroot::new(folder.path(), true).expect("the folder is there");
+    Guest::new(sysroot, Instant::now() + TIME_MAX)
 }
 
 /// A machine on which everything is found.

@@ -46,6 +46,19 @@ impl<'a> Input<'a> {
         u64::from_be_bytes(self.number())
     }
 
+    /// Takes files to the end, at most as many as there are `names`: which of these (1 byte), its length (2), its content.
+    pub fn files<'n>(mut self, names: &'n [&'n str]) -> impl Iterator<Item = (&'n str, &'a [u8])> {
+        let file = move |_| {
+            if self.is_empty() {
+                return None;
+            }
+            let name = names[usize::from(self.byte()) % names.len()];
+            let length = self.u16().into();
+            Some((name, self.take(length)))
+        };
+        (0..names.len()).map_while(file)
+    }
+
     fn number<const N: usize>(&mut self) -> [u8; N] {
         let taken = self.take(N);
         let mut number = [0; N];

@@ -1,21 +1,16 @@
 //! The databases of package managers, with any content: what is found can be told to the library.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
 use guestfs::api::frame::MESSAGE_BYTES_MAX;
 use guestfs::api::records::Application2;
 use guestfs::api::values::PackageFormat;
 use guestfs::api::xdr::{Decode, Encode};
 use guestfsd::inspect::applications;
-use guestfsd::inspect::guest::Guest;
-use guestfsd::sysroot::Sysroot;
 use tempfile::TempDir;
 
+use super::guest::opened;
 use super::input::Input;
-
-/// How long the look at one guest may take.
-const TIME_MAX: Duration = Duration::from_secs(20);
 
 /// The forms of packages, by their numbers in an input.
 const FORMATS: [PackageFormat; 7] = [
@@ -44,22 +39,17 @@ pub const FILES: [&str; 12] = [
     "var/lib/flatpak/app/a/x86_64/stable/active/files/share/metainfo/a.metainfo.xml",
 ];
 
-/// Reads the input as a form (1 byte) and files, one behind the other: which (1 byte), its length (2), its content.
+/// Reads the input as a form (1 byte) and files.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let folder = TempDir::new().expect("a folder for the guest");
     let format = FORMATS[usize::from(input.byte()) % FORMATS.len()];
-    let mut files = 0;
-    while !input.is_empty() && files < FILES.len() {
-        let path = folder.path().join(FILES[usize::from(input.byte()) % FILES.len()]);
-        let length = input.u16().into();
+    for (name, content) in input.files(&FILES) {
+        let path = folder.path().join(name);
         fs::create_dir_all(path.parent().expect("it has a folder")).expect("the folder is ours");
-        fs::write(path, input.take(length)).expect("the folder is ours");
-        files += 1;
+        fs::write(path, content).expect("the folder is ours");
     }
-    let sysroot = Sysroot::new(folder.path(), true).expect("the folder is there");
-    let guest = Guest::new(sysroot, Instant::now() + TIME_MAX);
-    let found = applications::list(&guest, format);
+    let found = applications::list(&opened(&folder), format);
     let wire = found.to_xdr();
     assert!(wire.len() < MESSAGE_BYTES_MAX, "{} bytes are no message", wire.len());
     assert_eq!(Vec::<Application2>::from_xdr(&wire).as_ref(), Ok(&found), "the library cannot read it");
