@@ -286,6 +286,16 @@ pub fn unmount(mountpoint: &Path, how: Unmount) -> Result<(), UnmountError> {
     }
 }
 
+/// Ends the kernel's connection to the server of a mount: all that waits for an answer gets an error. The mount stays
+/// where somebody uses it. Only root may.
+pub fn abort(mountpoint: &Path) -> io::Result<()> {
+    match umount2(mountpoint, MntFlags::UMOUNT_NOFOLLOW | MntFlags::MNT_FORCE) {
+        // Not being idle it stays, but without its connection.
+        Ok(()) | Err(Errno::EBUSY) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 fn mount_by_kernel(mountpoint: &Path, options: &MountOptions, access: Access) -> Result<OwnedFd, MountError> {
     let device = OpenOptions::new().read(true).write(true).open(FUSE_DEVICE).map_err(|error| match error
         .raw_os_error()

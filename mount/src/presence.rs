@@ -164,6 +164,11 @@ impl Server {
         Ok(Server { stream, pid: peer.pid.as_raw_nonzero().get() })
     }
 
+    /// Says whether it was killed and could not end all the same: some of its threads wait for others of them.
+    pub fn is_killed(&self) -> bool {
+        is_zombie(self.pid)
+    }
+
     /// Waits for its end, at most until `deadline`.
     pub fn wait(mut self, deadline: Instant) -> Ending {
         let mut word = Vec::new();
@@ -195,6 +200,13 @@ impl Ending {
             [_, reason @ ..] => Ending::Failed(String::from_utf8_lossy(reason).into_owned()),
         }
     }
+}
+
+/// Says whether the first thread of a process has ended, and the process has not been waited for or has further threads.
+fn is_zombie(pid: i32) -> bool {
+    let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name, which may hold anything: proc_pid_stat(5).
+    state.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
 }
 
 fn prefix(device: DeviceNumber) -> String {
@@ -265,6 +277,22 @@ mod tests {
         let server = servers(&entry(2)).remove(0);
         drop(presence);
         assert_eq!(server.wait(soon()), Ending::Killed);
+    }
+
+    #[test]
+    fn a_process_that_was_killed_and_is_still_there_is_told_from_one_that_runs() {
+        assert!(!is_zombie(i32::try_from(process::id()).unwrap()));
+        let mut child = process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(!is_zombie(pid));
+        child.kill().unwrap();
+        let end = soon();
+        while !is_zombie(pid) {
+            assert!(Instant::now() < end);
+            thread::sleep(Duration::from_millis(1));
+        }
+        child.wait().unwrap();
+        assert!(!is_zombie(pid));
     }
 
     #[test]

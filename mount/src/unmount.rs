@@ -68,6 +68,18 @@ pub fn run(request: &UnmountRequest) -> anyhow::Result<Outcome> {
         };
         let (servers, others) = (presence::servers(&entry), OtherMounts::of(&entry));
         request.tell(format_args!("unmount {} (device {})", path.display(), entry.device));
+        if servers.iter().any(Server::is_killed) {
+            request.tell(format_args!("guestmount was killed and cannot end: ending its connection"));
+            if let Err(error) = mountpoint::abort(&path) {
+                let path = path.display();
+                request.say(format_args!(
+                    "end the connection of a killed guestmount: {error}; as root: umount -f {path}"
+                ));
+            }
+            if mountinfo::topmost_at(&path)?.is_none_or(|still| still.device != entry.device) {
+                return finish(request, &entry, servers, &others.left());
+            }
+        }
         match mountpoint::unmount(&path, Unmount::WhenIdle) {
             Ok(()) => {
                 return finish(request, &entry, servers, &others.left());

@@ -6,6 +6,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use guestmount::mountpoint::{self, Unmount};
+
 use crate::support::memory::{Memory, Stalled};
 use crate::support::{Mounted, wait_until};
 
@@ -106,4 +108,18 @@ fn a_change_under_way_is_waited_for_although_its_maker_was_killed() {
     drop(stalled);
     assert_eq!(maker.wait().unwrap().signal(), Some(libc::SIGKILL));
     assert!(fs::metadata(guest.path("made")).unwrap().is_dir());
+}
+
+#[test]
+fn when_the_connection_is_ended_nobody_waits_any_more() {
+    let memory = filled();
+    let guest = Mounted::read_only(memory.clone());
+    let stalled = Stalled::new(&memory, |_| true);
+    let mut reader = start(&guest, "cat", (&[], &[]), "file");
+    wait_until("waiting", || is_waiting(&reader));
+    mountpoint::abort(guest.root()).unwrap();
+    wait_until("getting an error", || reader.try_wait().unwrap().is_some());
+    assert!(!reader.wait().unwrap().success());
+    drop(stalled);
+    mountpoint::unmount(guest.root(), Unmount::Lazily).unwrap();
 }

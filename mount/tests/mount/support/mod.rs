@@ -137,7 +137,7 @@ fn until_idle(unmount: impl Fn() -> Result<(), UnmountError>) {
 }
 
 /// Waits until `condition` holds: for what the kernel does after answering.
-pub fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < Duration::from_secs(10), "{what} did not come about");
