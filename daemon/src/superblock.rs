@@ -10,10 +10,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 
 mod raid;
+mod table;
 mod ufs;
 
 pub use self::identity::{Identity, identity};
 pub use self::raid::is_member_by_its_end;
+pub use self::table::PartitionTable;
 pub use self::ufs::ufs_option;
 
 /// How much of a device is looked at, in bytes: the last mark is reiserfs's and btrfs's, behind 64 KiB.

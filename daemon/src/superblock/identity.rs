@@ -48,12 +48,46 @@ pub fn identity(device: &File) -> Option<Identity> {
     Some(Identity { uuid: uuid_text(&uuid), label: Some(label) })
 }
 
-/// FAT has a number of 32 bits, where FAT32's boot sector is longer than the older ones'. The label that counts is an entry
-/// of the root directory.
+/// FAT has a number of 32 bits, where FAT32's boot sector is longer than the older ones'.
 fn fat(device: &File) -> Option<Identity> {
     let is_fat32 = read::<5>(device, 0x52)? == *b"FAT32";
     let [a, b, c, d] = read(device, if is_fat32 { 0x43 } else { 0x27 })?;
-    Some(Identity { uuid: format!("{d:02X}{c:02X}-{b:02X}{a:02X}"), label: None })
+    Some(Identity { uuid: format!("{d:02X}{c:02X}-{b:02X}{a:02X}"), label: fat_label(device, is_fat32) })
+}
+
+/// Reads the label of a FAT, which is an entry of the root directory; `None` where that goes on behind its first cluster
+/// (Microsoft's FAT specification, sections 3 and 6).
+fn fat_label(device: &File, is_fat32: bool) -> Option<Vec<u8>> {
+    /// The largest first part of a root directory that is read, in bytes.
+    const DIRECTORY_BYTES_MAX: u64 = 1 << 20;
+    const ENTRY_BYTES: usize = 32;
+    const LABEL_ATTRIBUTE: u8 = 0x08;
+    const LONG_NAME: u8 = 0x0f;
+    const DELETED: u8 = 0xe5;
+    let short = |offset| read::<2>(device, offset).map(|bytes| u64::from(u16::from_le_bytes(bytes)));
+    let long = |offset| read::<4>(device, offset).map(|bytes| u64::from(u32::from_le_bytes(bytes)));
+    let [cluster_sectors, _, _, fats] = read(device, 0x0d)?;
+    let (sector_bytes, reserved) = (short(0x0b)?, short(0x0e)?);
+    let fat_sectors = if is_fat32 { long(0x24)? } else { short(0x16)? };
+    let mut first_sector = reserved + u64::from(fats) * fat_sectors;
+    let mut bytes = short(0x11)? * 32;
+    if is_fat32 {
+        first_sector += long(0x2c)?.checked_sub(2)? * u64::from(cluster_sectors);
+        bytes = u64::from(cluster_sectors) * sector_bytes;
+    }
+    let mut entries = vec![0; usize::try_from(bytes.min(DIRECTORY_BYTES_MAX)).ok()?];
+    device.read_exact_at(&mut entries, first_sector * sector_bytes).ok()?;
+    for entry in entries.chunks_exact(ENTRY_BYTES) {
+        match (entry[0], entry[11]) {
+            (0, _) => return Some(Vec::new()),
+            (DELETED, _) | (_, LONG_NAME) => {}
+            (_, attributes) if attributes & LABEL_ATTRIBUTE != 0 => {
+                return Some(entry[..11].trim_ascii_end().to_vec());
+            }
+            _ => {}
+        }
+    }
+    (!is_fat32).then(Vec::new)
 }
 
 /// NTFS has a number of 64 bits; the label is a file's.
@@ -112,7 +146,8 @@ mod tests {
     fn short_numbers_are_written_as_blkid_writes_them() {
         for (program, arguments, megabytes, uuid) in [
             ("mkfs.vfat", &["-F", "32", "-i", "12ab34cd"][..], 64, "12AB-34CD"),
-            ("mkfs.vfat", &["-F", "16", "-i", "12ab34cd"], 16, "12AB-34CD"),
+            ("mkfs.vfat", &["-F", "32", "-i", "12ab34cd", "-n", "A LABEL"], 64, "12AB-34CD"),
+            ("mkfs.vfat", &["-F", "16", "-i", "12ab34cd", "-n", "EFI"], 16, "12AB-34CD"),
             ("mkfs.vfat", &["-F", "12", "-i", "12ab34cd"], 2, "12AB-34CD"),
         ] {
             let file = tempfile::NamedTempFile::new().unwrap();
@@ -124,13 +159,24 @@ mod tests {
                     continue;
                 }
             }
-            let expected = Identity { uuid: uuid.to_owned(), label: None };
+            let label = arguments.last().filter(|_| arguments.contains(&"-n")).copied().unwrap_or_default();
+            let expected = Identity { uuid: uuid.to_owned(), label: Some(label.as_bytes().to_vec()) };
             assert_eq!(identity(file.as_file()), Some(expected), "{arguments:?}");
         }
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(b"\xeb\x52\x90NTFS    ", 0).unwrap();
         file.write_all_at(&0x0123_4567_89ab_cdef_u64.to_le_bytes(), 0x48).unwrap();
         assert_eq!(identity(&file).unwrap().uuid, "0123456789ABCDEF");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_boot_sector_is_read(sector in proptest::collection::vec(0u8.., 90), is_fat32: bool) {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(1 << 20).unwrap();
+            file.write_all_at(&sector, 0).unwrap();
+            fat_label(&file, is_fat32);
+        }
     }
 
     #[test]

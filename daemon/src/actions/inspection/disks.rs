@@ -17,7 +17,7 @@ use crate::inspect::fstab::text::{RaidUuid, raid_uuid};
 use crate::inspect::fstab::{Devices, Tag};
 use crate::inspect::windows::DrivePlace;
 use crate::server::Server;
-use crate::superblock::{self, Identity};
+use crate::superblock::{self, Identity, PartitionTable};
 use crate::tools::Command;
 
 /// Where the kernel lists its block devices.
@@ -32,6 +32,8 @@ pub struct ApplianceDisks<'a> {
     identities: OnceCell<Vec<(DeviceName, Option<Identity>)>>,
     /// What blkid says of all devices.
     probed: OnceCell<Vec<(DeviceName, Probed)>>,
+    /// What the tables of the disks call their partitions: UUID and name.
+    partitions: OnceCell<Vec<(DeviceName, String, Vec<u8>)>>,
     /// The UUIDs of the arrays that are assembled.
     arrays: OnceCell<Vec<(RaidUuid, DeviceName)>>,
 }
@@ -41,8 +43,8 @@ impl<'a> ApplianceDisks<'a> {
     pub fn new(server: &'a Server, listed: &[(Mountable, ByteString)]) -> ApplianceDisks<'a> {
         let mut devices: Vec<_> = listed.iter().map(|(mountable, _)| mountable.device().clone()).collect();
         devices.dedup();
-        let (identities, probed, arrays) = Default::default();
-        ApplianceDisks { server, devices, identities, probed, arrays }
+        let (identities, probed, partitions, arrays) = Default::default();
+        ApplianceDisks { server, devices, identities, probed, partitions, arrays }
     }
 
     /// Gives UUID and label of a file system, empty where it does not tell.
@@ -63,6 +65,28 @@ impl<'a> ApplianceDisks<'a> {
                 (device, identity)
             };
             self.devices.iter().cloned().map(identity).collect()
+        })
+    }
+
+    /// Gives what is told of the partitions of disks in their tables.
+    fn partitions(&self) -> &[(DeviceName, String, Vec<u8>)] {
+        self.partitions.get_or_init(|| {
+            let (Ok(disks), Ok(partitions)) = (self.server.devices.disks(), self.server.devices.partitions())
+            else {
+                return Vec::new();
+            };
+            let of_disk = |disk: &DeviceName| {
+                let node = self.server.devices.resolve(disk).ok();
+                let table = node.and_then(|node| PartitionTable::read(&File::open(node).ok()?));
+                let tagged = |partition: &DeviceName| {
+                    let number = partition.as_bytes().strip_prefix(disk.as_bytes())?;
+                    let number = std::str::from_utf8(number).ok()?.parse().ok()?;
+                    let (uuid, name) = table.as_ref()?.partition(number)?;
+                    Some((partition.clone(), uuid, name.to_vec()))
+                };
+                partitions.iter().filter_map(tagged).collect::<Vec<_>>()
+            };
+            disks.iter().flat_map(of_disk).collect()
         })
     }
 
@@ -150,6 +174,16 @@ impl Devices for ApplianceDisks<'_> {
             Tag::Label => identity.label.as_deref() == Some(value),
             Tag::PartUuid | Tag::PartLabel => false,
         };
+        let is_told = |(_, uuid, name): &&(DeviceName, String, Vec<u8>)| match tag {
+            Tag::PartUuid => uuid.as_bytes().eq_ignore_ascii_case(value),
+            Tag::PartLabel => !value.is_empty() && name == value,
+            Tag::Uuid | Tag::Label => false,
+        };
+        if matches!(tag, Tag::PartUuid | Tag::PartLabel)
+            && let Some((device, ..)) = self.partitions().iter().find(is_told)
+        {
+            return Some(device.clone());
+        }
         let mut identities = self.identities().iter();
         let by_superblock = identities.find(|(_, identity)| identity.as_ref().is_some_and(is_meant));
         let name = match tag {
