@@ -31,4 +31,9 @@ pub trait Appliance {
         disks: u32,
         window_bytes: u64,
     ) -> Result<(), Self::Error>;
+
+    /// Sets the clock to `seconds` and `nanoseconds` since 1970. A call that does nothing else, since the time passes that
+    /// it takes.
+    #[procedure(100_103)]
+    fn appliance_set_clock(&self, seconds: i64, nanoseconds: u32) -> Result<(), Self::Error>;
 }

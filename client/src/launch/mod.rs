@@ -26,6 +26,10 @@ const EXIT_TIME_MAX: Duration = Duration::from_millis(500);
 /// How long the daemon may take in any case to take its instructions.
 const RESUME_TIME_MIN: Duration = Duration::from_secs(1);
 
+/// How late the clock may be, and how often it is set at most until it is no later.
+const CLOCK_ERROR_MAX: Duration = Duration::from_millis(2);
+const CLOCK_TRIES_MAX: usize = 10;
+
 /// How many of the console's last lines a failed launch reports.
 pub(crate) const CONSOLE_LINES: usize = 8;
 
@@ -149,17 +153,40 @@ impl Launch<'_> {
         random.map_err(|source| LaunchError::System { operation: "read /dev/urandom", source })?;
         let disks = u32::try_from(self.drives.len()).expect("there are at most 255 drives");
         let window_bytes = launched.window.as_ref().map_or(0, |window| window.bytes);
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seconds = i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        let (seconds, nanoseconds) = now();
         // A boot that took nearly all of the time gets a moment for this too.
         let deadline = deadline.max(Instant::now() + RESUME_TIME_MIN);
         launched.connection.set_deadline(Some(deadline));
         let guest = Remote(&launched.connection);
-        guest.appliance_resume(seconds, time.subsec_nanos(), &Secret::new(&entropy), disks, window_bytes)?;
+        guest.appliance_resume(seconds, nanoseconds, &Secret::new(&entropy), disks, window_bytes)?;
+        if let Err(error) = set_clock(&guest) {
+            // An appliance made by others may lack the call.
+            log::debug!("the appliance's clock may be late: {error}");
+        }
         launched.connection.set_deadline(None);
         log::debug!(target: LAUNCH_STEPS, "the daemon has its disks and the window");
         Ok(())
     }
+}
+
+/// Gives the time in seconds since 1970 and the nanoseconds that remain.
+fn now() -> (i64, u32) {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    (i64::try_from(time.as_secs()).unwrap_or(i64::MAX), time.subsec_nanos())
+}
+
+/// Sets the clock of a machine that has taken up work, again and again until the time that a call takes, which it is late
+/// by, is short: what is written gets its times from that clock.
+fn set_clock(guest: &Remote<&Connection>) -> Result<(), Error> {
+    for _ in 0..CLOCK_TRIES_MAX {
+        let asked = Instant::now();
+        let (seconds, nanoseconds) = now();
+        guest.appliance_set_clock(seconds, nanoseconds)?;
+        if asked.elapsed() <= CLOCK_ERROR_MAX {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Says why the daemon of a started machine did not come up, with what its console shows.

@@ -39,6 +39,11 @@ impl Appliance for Server {
         }
         Ok(())
     }
+
+    fn appliance_set_clock(&self, seconds: i64, nanoseconds: u32) -> Result<()> {
+        self.expect_appliance("set the clock")?;
+        set_clock(seconds, nanoseconds)
+    }
 }
 
 impl Server {

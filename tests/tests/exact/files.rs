@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use guestfs_tests::command::run;
 use guestfs_tests::disk::Disk;
@@ -151,6 +152,27 @@ fn reading_sets_the_time_of_access_as_the_guests_kernel_does() {
         // Backups open files with NOATIME.
         [OFlags::empty(), OFlags::NOATIME].map(|flags| is_set_after(old, new, flags))
     });
+}
+
+#[test]
+fn times_of_changes_are_those_of_the_hosts_clock() {
+    /// What the ticks of the guest's kernel and setting its clock may cost.
+    const ERROR_MAX: Duration = Duration::from_millis(100);
+    if !is_root() {
+        return skip("loop devices need root");
+    }
+    let disk = Disk::formatted(64, "ext4", &["-q", "-F"]);
+    let mounted = mounted_as_native(&disk);
+    let before = SystemTime::now();
+    fs::write(mounted.path().join("file"), "").unwrap();
+    let after = SystemTime::now();
+    let modified = fs::metadata(mounted.path().join("file")).unwrap().modified().unwrap();
+    // Whoever looks for what is newer than a backup must find what was written after it.
+    assert!(
+        (before - ERROR_MAX..=after + ERROR_MAX).contains(&modified),
+        "{before:?} {modified:?} {after:?}"
+    );
+    mounted.unmount();
 }
 
 #[test]
