@@ -124,6 +124,8 @@ pub fn run(request: &InspectRequest) -> anyhow::Result<bool> {
 /// Writes what was found.
 fn print(request: &InspectRequest, found: &[(&str, &Found)]) -> String {
     match request.output {
+        // Where all failed, headings would stand above nothing.
+        Output::Table if found.is_empty() => String::new(),
         Output::Table if request.applications == Applications::List => {
             format!("{}\n{}", table::table(found), table::applications(found))
         }
