@@ -1,7 +1,7 @@
 //! Lets `guestunmount` wait for the end of the process that serves a mount, which comes after the mount's.
 //!
-//! The server listens on an abstract socket named by the mount's device number and its own process number, and never
-//! answers before its end: then it sends one byte that says whether the image was closed well, and why it was not. The
+//! The server listens on an abstract socket named by the mount's device number and the time, and never answers before its
+//! end: then it sends one byte that says whether the image was closed well, and why it was not. The
 //! kernel closes the socket of a server that is killed.
 
 use std::fs;
@@ -16,13 +16,14 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rustix::net::{AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::mountinfo::{DeviceNumber, MountEntry};
 
 /// Where the kernel lists sockets; abstract names begin with `@`.
 const SOCKETS: &str = "/proc/net/unix";
-/// The most servers that are waited for. One is usual; a second may still be closing an earlier mount's image.
-const SERVERS_MAX: usize = 8;
+/// The most names that are tried: anybody can listen on any.
+const NAMES_MAX: usize = 256;
 /// The byte of a server that has closed its image well.
 const CLOSED: u8 = b'C';
 /// The byte of a server that met an error. The error's text follows.
@@ -52,7 +53,10 @@ struct Waiting {
 impl Presence {
     /// Shows it from now on.
     pub fn announce(device: DeviceNumber) -> io::Result<Presence> {
-        let name = format!("{}{}", prefix(device), process::id());
+        // The kernel gives the number of a mount that is gone to the next one, while the first's server may still be closing
+        // its image. Who came last serves what is mounted.
+        let now = clock_gettime(ClockId::Boottime);
+        let name = format!("{}{:012}.{:09}/{}", prefix(device), now.tv_sec, now.tv_nsec, process::id());
         let listener = Arc::new(UnixListener::bind_addr(&SocketAddr::from_abstract_name(name)?)?);
         let waiting = Arc::<Mutex<Waiting>>::default();
         let (of_thread, added_to) = (Arc::clone(&listener), Arc::clone(&waiting));
@@ -135,8 +139,8 @@ pub enum Ending {
     Late,
 }
 
-/// Finds the servers of a mount. It must still be mounted: afterwards its number may be another's.
-pub fn servers(entry: &MountEntry) -> Vec<Server> {
+/// Finds the server of a mount. It must still be mounted: afterwards its number may be another's.
+pub fn server(entry: &MountEntry) -> Option<Server> {
     let prefix = format!("@{}", prefix(entry.device));
     let sockets = fs::read_to_string(SOCKETS).unwrap_or_default();
     let names = sockets.lines().filter_map(|line| line.split_ascii_whitespace().nth(7));
@@ -145,7 +149,8 @@ pub fn servers(entry: &MountEntry) -> Vec<Server> {
     names.sort_unstable();
     names.dedup();
     let owner = entry.filesystem_option("user_id");
-    names.iter().take(SERVERS_MAX).filter_map(|name| Server::connect(&name[1..], owner).ok()).collect()
+    let mut latest_first = names.iter().rev().take(NAMES_MAX);
+    latest_first.find_map(|name| Server::connect(&name[1..], owner).ok())
 }
 
 impl Server {
@@ -237,9 +242,7 @@ mod tests {
     #[test]
     fn a_server_is_found_and_waited_for() {
         let presence = Presence::announce(entry(1).device).unwrap();
-        let mut servers = servers(&entry(1));
-        assert_eq!(servers.len(), 1);
-        let server = servers.remove(0);
+        let server = server(&entry(1)).unwrap();
         assert_eq!(server.pid, i32::try_from(process::id()).unwrap());
         assert_eq!(server.wait(Instant::now() + Duration::from_millis(20)), Ending::Late);
         drop(presence);
@@ -250,9 +253,9 @@ mod tests {
         let reason = || "close the image: no room".to_owned();
         for (closed, ending) in [(Ok(()), Ending::Closed), (Err(reason()), Ending::Failed(reason()))] {
             let mut presence = Presence::announce(entry(4).device).unwrap();
-            let early = servers(&entry(4)).remove(0);
+            let early = server(&entry(4)).unwrap();
             presence.finish(closed);
-            let late = servers(&entry(4)).remove(0);
+            let late = server(&entry(4)).unwrap();
             drop(presence);
             assert_eq!(early.wait(soon()), ending);
             assert_eq!(late.wait(soon()), ending);
@@ -262,9 +265,9 @@ mod tests {
     #[test]
     fn a_server_is_found_after_any_number_of_attempts() {
         let mut presence = Presence::announce(entry(5).device).unwrap();
-        let waiting = servers(&entry(5)).remove(0);
+        let waiting = server(&entry(5)).unwrap();
         for attempt in 0..1000 {
-            assert_eq!(servers(&entry(5)).len(), 1, "attempt {attempt}");
+            assert!(server(&entry(5)).is_some(), "attempt {attempt}");
         }
         presence.finish(Ok(()));
         drop(presence);
@@ -272,9 +275,20 @@ mod tests {
     }
 
     #[test]
+    fn of_two_servers_with_one_number_the_later_is_the_mounts() {
+        let mut closing = Presence::announce(entry(6).device).unwrap();
+        let serving = Presence::announce(entry(6).device).unwrap();
+        let server = server(&entry(6)).unwrap();
+        closing.finish(Err("close the image: no room".to_owned()));
+        drop(closing);
+        assert_eq!(server.wait(Instant::now() + Duration::from_millis(20)), Ending::Late);
+        drop(serving);
+    }
+
+    #[test]
     fn a_server_that_vanishes_was_killed() {
         let presence = Presence::announce(entry(2).device).unwrap();
-        let server = servers(&entry(2)).remove(0);
+        let server = server(&entry(2)).unwrap();
         drop(presence);
         assert_eq!(server.wait(soon()), Ending::Killed);
     }
@@ -298,6 +312,6 @@ mod tests {
     #[test]
     fn a_mount_of_somebody_else_has_no_server_here() {
         let _presence = Presence::announce(entry(3).device).unwrap();
-        assert_eq!(servers(&entry(30)).len(), 0);
+        assert!(server(&entry(30)).is_none());
     }
 }

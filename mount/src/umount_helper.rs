@@ -13,7 +13,7 @@ use crate::holders::OtherMounts;
 use crate::mountinfo::{self, MountEntry};
 use crate::presence;
 use crate::report::{one_line, say};
-use crate::unmount::{resolve, wait_for_servers};
+use crate::unmount::{resolve, wait_for_server};
 
 /// The beginning of the names under which umount calls: of a target given by its absolute path it knows only that it is
 /// FUSE's, of others the whole type, `fuse.guestmount`.
@@ -84,7 +84,7 @@ fn unmount(call: &Call) -> anyhow::Result<ExitCode> {
         true => None,
         false => mountinfo::topmost_at(&resolve(&call.target)?)?.filter(MountEntry::is_fuse),
     };
-    let found = entry.map(|entry| (presence::servers(&entry), OtherMounts::of(&entry)));
+    let found = entry.map(|entry| (presence::server(&entry), OtherMounts::of(&entry)));
     // With this option it calls no helper, such as this one.
     let status = Command::new(UMOUNT).arg("-i").args(&call.arguments).status();
     let status = status.with_context(|| format!("run {UMOUNT}"))?;
@@ -92,10 +92,10 @@ fn unmount(call: &Call) -> anyhow::Result<ExitCode> {
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         return Ok(ExitCode::from(code.unwrap_or(FAILED)));
     }
-    if let Some((servers, others)) = found {
+    if let Some((server, others)) = found {
         // The file system may still be mounted elsewhere, or only this process's namespace have lost it.
         if others.left().is_empty() {
-            wait_for_servers(servers, |_| ())?;
+            wait_for_server(server, |_| ())?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -66,9 +66,9 @@ pub fn run(request: &UnmountRequest) -> anyhow::Result<Outcome> {
             request.say(format_args!("{}: not mounted", path.display()));
             return Ok(Outcome::NotMounted);
         };
-        let (servers, others) = (presence::servers(&entry), OtherMounts::of(&entry));
+        let (server, others) = (presence::server(&entry), OtherMounts::of(&entry));
         request.tell(format_args!("unmount {} (device {})", path.display(), entry.device));
-        if servers.iter().any(Server::is_killed) {
+        if server.as_ref().is_some_and(Server::is_killed) {
             request.tell(format_args!("guestmount was killed and cannot end: ending its connection"));
             if let Err(error) = mountpoint::abort(&path) {
                 let path = path.display();
@@ -77,18 +77,18 @@ pub fn run(request: &UnmountRequest) -> anyhow::Result<Outcome> {
                 ));
             }
             if mountinfo::topmost_at(&path)?.is_none_or(|still| still.device != entry.device) {
-                return finish(request, &entry, servers, &others.left());
+                return finish(request, &entry, server, &others.left());
             }
         }
         match mountpoint::unmount(&path, Unmount::WhenIdle) {
             Ok(()) => {
-                return finish(request, &entry, servers, &others.left());
+                return finish(request, &entry, server, &others.left());
             }
             Err(UnmountError::Busy(_)) if tries_left > 0 => {
                 request.tell(format_args!("{}: still in use, trying again in {pause:?}", path.display()));
             }
             Err(UnmountError::Busy(_)) if request.is_lazy => {
-                return unmount_lazily(request, &entry, servers, others);
+                return unmount_lazily(request, &entry, server, others);
             }
             Err(error) => {
                 request.say(format_args!("{error}"));
@@ -175,7 +175,7 @@ fn wait_for_hangup(descriptor: Inherited) -> anyhow::Result<()> {
 fn unmount_lazily(
     request: &UnmountRequest,
     entry: &MountEntry,
-    servers: Vec<Server>,
+    server: Option<Server>,
     others: OtherMounts,
 ) -> anyhow::Result<Outcome> {
     let mut holders = holders(entry);
@@ -184,18 +184,18 @@ fn unmount_lazily(
         return Ok(Outcome::StillMounted);
     }
     holders.extend(others.left());
-    finish(request, entry, servers, &holders)
+    finish(request, entry, server, &holders)
 }
 
 /// Waits until the image of a mount that is gone is closed, unless somebody holds the filesystem for as long as they like.
 fn finish(
     request: &UnmountRequest,
     entry: &MountEntry,
-    servers: Vec<Server>,
+    server: Option<Server>,
     holders: &[Holder],
 ) -> anyhow::Result<Outcome> {
     if holders.is_empty() {
-        return wait_for_servers(servers, |text| request.tell(text)).map(|()| Outcome::Unmounted);
+        return wait_for_server(server, |text| request.tell(text)).map(|()| Outcome::Unmounted);
     }
     let path = entry.mountpoint.display();
     request.say(format_args!("{path}: unmounted, but the image stays open until these are done with it:"));
@@ -203,30 +203,27 @@ fn finish(
     Ok(Outcome::Unmounted)
 }
 
-/// Waits until the servers of a mount that is gone have closed their images; `tell` hears what is waited for.
-pub(crate) fn wait_for_servers(
-    servers: Vec<Server>,
+/// Waits until the server of a mount that is gone has closed its images; `tell` hears what is waited for.
+pub(crate) fn wait_for_server(
+    server: Option<Server>,
     tell: impl Fn(fmt::Arguments<'_>),
 ) -> anyhow::Result<()> {
-    let deadline = Instant::now() + CLOSE_DEADLINE;
-    for server in servers {
-        let pid = server.pid;
-        tell(format_args!("unmounted; waiting for guestmount (process {pid}) to close the image"));
-        match server.wait(deadline) {
-            Ending::Closed => {}
-            Ending::Failed(reason) => bail!(
-                "guestmount (process {pid}) did not end well: {reason}; check the image if it was mounted with --rw"
-            ),
-            Ending::Killed => {
-                bail!("guestmount (process {pid}) was killed; check the image if it was mounted with --rw")
-            }
-            Ending::Late => bail!(
-                "unmounted, but guestmount (process {pid}) has not closed the image after {} s; do not use it yet",
-                CLOSE_DEADLINE.as_secs()
-            ),
+    let Some(server) = server else { return Ok(()) };
+    let pid = server.pid;
+    tell(format_args!("unmounted; waiting for guestmount (process {pid}) to close the image"));
+    match server.wait(Instant::now() + CLOSE_DEADLINE) {
+        Ending::Closed => Ok(()),
+        Ending::Failed(reason) => bail!(
+            "guestmount (process {pid}) did not end well: {reason}; check the image if it was mounted with --rw"
+        ),
+        Ending::Killed => {
+            bail!("guestmount (process {pid}) was killed; check the image if it was mounted with --rw")
         }
+        Ending::Late => bail!(
+            "unmounted, but guestmount (process {pid}) has not closed the image after {} s; do not use it yet",
+            CLOSE_DEADLINE.as_secs()
+        ),
     }
-    Ok(())
 }
 
 #[cfg(test)]
